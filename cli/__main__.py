@@ -1,0 +1,5 @@
+"""`python -m medzoo.cli`."""
+
+from medzoo.cli import main
+
+main()

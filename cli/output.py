@@ -1,0 +1,42 @@
+"""What commands print: JSON, tables, notes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+
+def print_json(content: Any) -> None:
+    """Print JSON to stdout, and nothing else."""
+    click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def print_note(text: str) -> None:
+    """Print a note to stderr."""
+    click.echo(text, err=True)
+
+
+def print_columns(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None:
+    """Print aligned columns to stdout; those in `numbers` are aligned to the right."""
+    table = [header, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    for row in table:
+        cells = (
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        click.echo("  ".join(cells).rstrip())
+
+
+class DefaultGroup(click.Group):
+    """A group that takes words which are no subcommand as arguments of its first one: `medzoo models resnet`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default subcommand's name first where none is given."""
+        default = next(iter(self.commands))
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            args = [default, *args]
+        return super().parse_args(ctx, args)

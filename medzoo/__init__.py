@@ -1,0 +1,75 @@
+"""medzoo: a Keras model zoo for medical images with weight-transplant tools.
+
+Names are resolved when first used, so that importing medzoo loads neither Keras nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+#: Public name → the module that defines it (None: the module itself is the name).
+_PUBLIC = {
+    "MedzooError": "medzoo.errors",
+    "open_weights": "medzoo.weights.source",
+    "source_from_arrays": "medzoo.tensors",
+    "write_moments": "medzoo.weights.formats.moments",
+    "find_model": "medzoo.models.catalog",
+    "list_models": "medzoo.models.catalog",
+    "build": "medzoo.models.build",
+    "describe": "medzoo.models.describe",
+    "recipes": "medzoo.transplant",
+    "make_plan": "medzoo.transplant.plan",
+    "read_plan": "medzoo.transplant.record",
+    "apply": "medzoo.transplant.run",
+    "write": "medzoo.transplant.run",
+    "open_dataset": "medzoo.data.open",
+    "read_config": "medzoo.training.config",
+    "train": "medzoo.training.loop",
+    "load_predictions": "medzoo.evaluation.predictions",
+    "evaluate": "medzoo.evaluation.scores",
+    "auroc": "medzoo.evaluation.discrimination",
+    "accuracy": "medzoo.evaluation.discrimination",
+    "balanced_accuracy": "medzoo.evaluation.discrimination",
+    "by_group": "medzoo.evaluation.discrimination",
+    "bootstrap": "medzoo.evaluation.bootstrap",
+}
+
+__all__ = [*sorted(_PUBLIC), "__version__"]
+
+if TYPE_CHECKING:
+    from medzoo.data.open import open_dataset
+    from medzoo.errors import MedzooError
+    from medzoo.evaluation.bootstrap import bootstrap
+    from medzoo.evaluation.discrimination import accuracy, auroc, balanced_accuracy, by_group
+    from medzoo.evaluation.predictions import load_predictions
+    from medzoo.evaluation.scores import evaluate
+    from medzoo.models.build import build
+    from medzoo.models.catalog import find_model, list_models
+    from medzoo.models.describe import describe
+    from medzoo.tensors import source_from_arrays
+    from medzoo.training.config import read_config
+    from medzoo.training.loop import train
+    from medzoo.transplant import recipes
+    from medzoo.transplant.plan import make_plan
+    from medzoo.transplant.record import read_plan
+    from medzoo.transplant.run import apply, write
+    from medzoo.weights.formats.moments import write_moments
+    from medzoo.weights.source import open_weights
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'medzoo' has no attribute {name!r}")
+    module = importlib.import_module(_PUBLIC[name])
+    value = importlib.import_module(f"{module.__name__}.{name}") if name == "recipes" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -1,0 +1,1 @@
+"""From image files, MedMNIST archives, folders and manifests to batches: everything becomes one `Dataset`."""

@@ -1,0 +1,1 @@
+"""Architectures: the catalogue, the builders, and what a transplant must fill."""

@@ -1,0 +1,85 @@
+"""Every architecture, one line per variant; imports no framework."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from medzoo.errors import ConfigError, nearest
+from medzoo.specs import HEAD, PREPROCESSINGS, ModelSpec, Stage
+
+HEAD_STAGE = Stage(HEAD, "head|head_*", HEAD)
+
+
+def _cbr(name: str, kernel: int, channels: Sequence[int], pools: int) -> ModelSpec:
+    """Describe a CBR network (Raghu et al. 2019): conv-norm-ReLU units, max-pooling after the first `pools`."""
+    stages = tuple(
+        Stage(f"block{unit}", f"block{unit}_*", f"block{unit}_{'pool' if unit <= pools else 'relu'}")
+        for unit in range(1, len(channels) + 1)
+    )
+    options = {"kernel": kernel, "channels": "-".join(map(str, channels)), "pools": pools}
+    return ModelSpec(name, "cbr", options, (*stages, HEAD_STAGE), 224, 2)
+
+
+def _mobilenet(name: str, alpha: float) -> ModelSpec:
+    """Describe keras.applications' MobileNet of width `alpha`: a stem and 13 depthwise-separable blocks."""
+    stem = Stage("stem", "conv1|conv1_*", "conv1_relu")
+    blocks = (
+        Stage(
+            f"block{block}",
+            f"conv_*_{block}|conv_*_{block}_bn|conv_*_{block}_relu",
+            f"conv_pw_{block}_relu",
+        )
+        for block in range(1, 14)
+    )
+    return ModelSpec(name, "mobilenet", {"alpha": alpha}, (stem, *blocks, HEAD_STAGE), 224, 32)
+
+
+def _resnet(name: str, depths: Sequence[int]) -> ModelSpec:
+    """Describe keras.applications' ResNet with bottlenecks, its 16 blocks declared within four stages."""
+    stages = [Stage("conv1", "conv1_*|pool1_*", "pool1_pool")]
+    for number, depth in enumerate(depths, start=2):
+        blocks = tuple(
+            Stage(f"conv{number}_block{block}", f"conv{number}_block{block}_*", f"conv{number}_block{block}_out")
+            for block in range(1, depth + 1)
+        )
+        stages.append(Stage(f"conv{number}", f"conv{number}_*", blocks[-1].output, blocks))
+    options = {"constructor": "ResNet50"}
+    return ModelSpec(name, "resnet", options, (*stages, HEAD_STAGE), 224, 32, PREPROCESSINGS["caffe"])
+
+
+@cache
+def list_models() -> tuple[ModelSpec, ...]:
+    """List every row of the catalogue.
+
+    >>> [spec.name for spec in list_models()][:2]
+    ['cbr_large_t', 'cbr_large_w']
+    """
+    return (
+        _cbr("cbr_large_t", 7, (32, 64, 128, 256, 512), pools=4),
+        _cbr("cbr_large_w", 7, (64, 128, 256, 512), pools=4),
+        _cbr("cbr_small", 7, (32, 64, 128, 256), pools=4),
+        # The only widths that give the published count of 1,076,480; the paper's text is read as 64…512.
+        _cbr("cbr_tiny", 5, (32, 64, 128, 256), pools=4),
+        _mobilenet("mobilenet_025", 0.25),
+        _mobilenet("mobilenet_050", 0.5),
+        _mobilenet("mobilenet_075", 0.75),
+        _mobilenet("mobilenet_100", 1.0),
+        _resnet("resnet50", (3, 4, 6, 3)),
+    )
+
+
+def find_model(name: str) -> ModelSpec:
+    """Find one row of the catalogue by name.
+
+    Raises:
+        ConfigError: no row has that name; the nearest names are given.
+
+    >>> find_model("cbr_tiny").stages[0].output
+    'block1_pool'
+    """
+    for spec in list_models():
+        if spec.name == name:
+            return spec
+    known = [spec.name for spec in list_models()]
+    raise ConfigError(f"unknown model {name!r}", nearest(name, known), "medzoo models for the whole list")

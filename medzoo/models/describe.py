@@ -1,0 +1,180 @@
+"""Spec or any Keras model → Target: what a transplant must fill, without allocating anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from medzoo.models.catalog import find_model
+from medzoo.models.tables import read_table
+from medzoo.specs import ModelSpec
+from medzoo.tensors import INPUT, Initializer, Role, Target, TensorSpec, name_variables, role_of
+
+
+def describe(model: Any, classes: int = 1000, channels: int = 3) -> Target:
+    """Describe what a transplant into `model` must fill.
+
+    A catalogue row (a spec or its name) is answered from its generated table and loads no framework. Any
+    other object is taken for a built Keras model, whose own classes and channels count.
+
+    Raises:
+        ConfigError: an unknown model name.
+        PlanError: a Keras model that is not built.
+
+    >>> describe("mobilenet_075", classes=2, channels=1).tensors["conv1/kernel"].shape
+    (3, 3, 1, 24)
+    """
+    if isinstance(model, str):
+        model = find_model(model)
+    if isinstance(model, ModelSpec):
+        return read_table(model.name, classes, channels)
+    return describe_network(model)
+
+
+def describe_abstractly(spec: ModelSpec, classes: int, channels: int, input_size: int | None = None) -> Target:
+    """Build a catalogue row without allocating its weights, and describe it.
+
+    `StatelessScope(initialize_variables=False)` is undocumented in Keras; this is its only use, and a test
+    compares the answer with a real build.
+    """
+    import keras
+
+    from medzoo.models.build import build
+
+    with keras.StatelessScope(initialize_variables=False):
+        return describe_network(build(spec, classes, channels, input_size))
+
+
+def describe_network(model: Any) -> Target:
+    """Describe a built Keras model from its layers and, where it is functional, its graph."""
+    holders = {id(variable): layer for layer in _walk_layers(model) for variable in _own_variables(layer)}
+    tensors = {}
+    for name, variable in name_variables(model).items():
+        layer = holders.get(id(variable))
+        role = _role_in(layer, name)
+        tensors[name] = TensorSpec(
+            name, tuple(variable.shape), str(variable.dtype), role, _initializer_of(layer, variable)
+        )
+    return Target(tensors, _trace_feeds(model), _locate_storage(model))
+
+
+def _walk_layers(model: Any) -> Iterator[Any]:
+    """Yield every layer, nested ones included, a container before its contents."""
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        yield layer
+
+
+def _own_variables(layer: Any) -> list[Any]:
+    """Give the weights that the layer itself created, in the order in which Keras stores them."""
+    return [*layer._trainable_variables, *layer._non_trainable_variables]
+
+
+def _role_in(layer: Any, name: str) -> Role:
+    """Tell a tensor's role; `embeddings` of a position layer are positions, by the layer's name."""
+    role = role_of(name)
+    if role is Role.OTHER and layer is not None and "position" in layer.name:
+        return Role.POSITION
+    return role
+
+
+def _initializer_of(layer: Any, variable: Any) -> Initializer | None:
+    """Read the layer's own initializer for one of its variables as plain data, or None where unknown."""
+    if layer is None:
+        return None
+    declared = getattr(layer, f"{variable.name}_initializer", None)
+    if declared is None and variable.name == "kernel":
+        declared = getattr(layer, "depthwise_initializer", None)
+    if declared is None or not hasattr(declared, "get_config"):
+        return None
+    config = declared.get_config()
+    match type(declared).__name__:
+        case "Zeros":
+            return Initializer("constant", 0.0)
+        case "Ones":
+            return Initializer("constant", 1.0)
+        case "Constant":
+            return Initializer("constant", float(config["value"]))
+        case "RandomNormal" if config["mean"] == 0:
+            return Initializer("normal", float(config["stddev"]))
+        case "TruncatedNormal" if config["mean"] == 0:
+            return Initializer("truncated_normal", float(config["stddev"]))
+        case "RandomUniform" if config["minval"] == -config["maxval"]:
+            return Initializer("uniform", float(config["maxval"]))
+        case _ if hasattr(declared, "distribution"):  # every variance scaling: Glorot, He, LeCun
+            kind = {"untruncated_normal": "normal"}.get(declared.distribution, declared.distribution)
+            return Initializer(kind, float(declared.scale), declared.mode)
+    return None
+
+
+def _trace_feeds(model: Any) -> dict[str, tuple[str, ...]]:
+    """Trace, for each layer with a kernel, which layers supply its input channels.
+
+    Walks the graph backwards through layers that keep channels (norms, activations, pooling, padding,
+    depthwise convolutions, sums, concatenations) to the nearest layers that make them. Models without a
+    graph (subclassed ones) give an empty mapping.
+    """
+    if not hasattr(model, "_nodes_by_depth"):
+        return {}
+    feeds = {}
+    known: dict[int, tuple[str, ...]] = {}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            operation = node.operation
+            supplied = tuple(
+                dict.fromkeys(name for tensor in node.input_tensors for name in known.get(id(tensor), (INPUT,)))
+            )
+            makes_channels = _makes_channels(operation)
+            if makes_channels or getattr(operation, "weights", None):
+                feeds[operation.name] = supplied or (INPUT,)
+            outputs = (operation.name,) if makes_channels else supplied
+            for tensor in node.output_tensors:
+                known[id(tensor)] = outputs or (INPUT,)
+    return feeds
+
+
+def _makes_channels(operation: Any) -> bool:
+    """Tell whether a layer's output channels are its own (a dense layer, a full convolution, a nested model)."""
+    if type(operation).__name__ == "DepthwiseConv2D":
+        return False
+    return any(role_of(weight.path) is Role.KERNEL for weight in getattr(operation, "weights", ()))
+
+
+def _locate_storage(model: Any) -> dict[str, str]:
+    """Locate each tensor in the `.weights.h5` that Keras would write for a functional or sequential model.
+
+    Keras names groups by class and order (`layers/conv2d_1/vars/0`), not by layer name. For models with other
+    containers the mapping stays empty: they are saved by Keras itself after a transplant.
+    """
+    names = {id(variable): name for name, variable in name_variables(model).items()}
+    storage: dict[str, str] = {}
+    pending = [("", model)]
+    while pending:
+        prefix, container = pending.pop()
+        used: dict[str, int] = {}
+        for layer in container.layers:
+            group = _unique_group(_snake_case(type(layer).__name__), used)
+            path = f"{prefix}layers/{group}/"
+            if type(layer).__name__ in {"Functional", "Sequential"}:
+                pending.append((path, layer))
+            elif any(child is not layer for child in layer._flatten_layers(recursive=True)):
+                return {}
+            for index, variable in enumerate(_own_variables(layer)):
+                if id(variable) in names:
+                    storage.setdefault(names[id(variable)], f"{path}vars/{index}")
+    return storage if len(storage) == len(names) else {}
+
+
+def _unique_group(name: str, used: dict[str, int]) -> str:
+    """Number repeated class names as Keras does: conv2d, conv2d_1, conv2d_2."""
+    count = used.get(name, 0)
+    used[name] = count + 1
+    return f"{name}_{count}" if count else name
+
+
+def _snake_case(name: str) -> str:
+    """Turn a class name into Keras's group name: BatchNormalization → batch_normalization."""
+    import re
+
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

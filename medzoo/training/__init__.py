@@ -1,0 +1,1 @@
+"""Configuration, the loop, and the run directory."""

@@ -1,0 +1,1 @@
+"""Deciding and doing weight surgery: rules → plan → tensors."""

@@ -1,0 +1,1 @@
+"""Weights files as lazy sources, and the cards that name them."""

@@ -1,0 +1,1 @@
+"""Views that give foreign tensors Keras's names and axis order."""

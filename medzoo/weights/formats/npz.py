@@ -1,0 +1,58 @@
+"""NumPy `.npz` archives: one member a tensor, named by Keras paths (`conv1/kernel.npy`)."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from medzoo.errors import WeightsError
+from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
+
+NAME = "npz"
+
+
+def read_headers(path: Path) -> dict[str, LazyTensor]:
+    """Read each member's NumPy header; values are read one member at a time, object arrays never.
+
+    Raises:
+        WeightsError: the archive is damaged, or a member is no array of numbers.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+        tensors = {}
+        for entry in archive.namelist():
+            name = entry.removesuffix(".npy")
+            with archive.open(entry) as stream:
+                shape, dtype = _read_header(stream)
+            if dtype.kind not in "fiub":
+                raise WeightsError(f"{path} holds {dtype} at {name!r}", "arrays of numbers")
+            spec = TensorSpec(name, shape, str(dtype), role_of(name))
+            tensors[name] = lazy_tensor(spec, _reader(archive, entry, path))
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        raise WeightsError(f"{path} is a damaged .npz file ({error})", "a whole file") from error
+    return tensors
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """Read shape and dtype from a member's first bytes."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    return shape, dtype
+
+
+def _reader(archive: zipfile.ZipFile, entry: str, path: Path) -> Callable[[], np.ndarray]:
+    """Give a function that reads one member; the archive checks its CRC."""
+
+    def read() -> np.ndarray:
+        try:
+            with archive.open(entry) as stream:
+                return np.lib.format.read_array(stream, allow_pickle=False)
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+            raise WeightsError(f"{path} is damaged at {entry!r}", "a whole file") from error
+
+    return read

@@ -1,0 +1,1 @@
+"""One card per published weight set, and the small bundled moments files."""
