@@ -28,12 +28,14 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"medzoo.cli.{cmd_name}").command
+        command = importlib.import_module(f"{__package__}.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(medzoo.__version__, prog_name="medzoo")
 def group() -> None:
     """Choose a network for medical images and how to initialise it.
@@ -49,7 +51,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line: exit code 0 done, 1 a refusal with its reason in one line, 2 wrong usage."""
     # TensorFlow's start-up notices are no notes of ours; a user who set the level keeps it.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
         code = group.main(arguments, prog_name="medzoo", standalone_mode=False)
     except click.ClickException as error:
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(0)
     except OSError as error:
         _stop(f"{error.strerror or error}: {error.filename or 'the output'}")
-    except Exception as error:  # noqa: BLE001 - the promise is one line; the traceback is one variable away
+    except Exception as error:
         if os.environ.get("MEDZOO_TRACEBACK"):
             raise
         first = " ".join(str(error).split())[:200]

@@ -1,5 +1,5 @@
 """`python -m medzoo.cli`."""
 
-from medzoo.cli import main
+from . import main
 
 main()

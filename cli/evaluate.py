@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from pathlib import Path
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from .metrics import print_metrics
 
 
 @click.command("evaluate")
@@ -31,26 +32,18 @@ def command(predictions: str, as_json: bool, seed: int, replicates: int) -> None
     from medzoo.evaluation.predictions import load_predictions
     from medzoo.evaluation.scores import evaluate, format_metrics
 
-    metrics = evaluate(load_predictions(predictions), replicates=replicates, seed=seed)
+    metrics: dict[str, Any] = dict(evaluate(load_predictions(predictions), replicates=replicates, seed=seed))
+    ideal = _read_ideal_observer(predictions)
+    if ideal:
+        metrics["ideal_observer"] = ideal
     if as_json:
         click.echo(format_metrics(metrics), nl=False)
-        return
-    from rich.console import Console
-
-    console = Console()
-    ideal = _read_ideal_observer(predictions)
-    for split, entries in metrics.items():
-        console.print(_draw_table(split, entries))
-        if split == "test" and "auroc" in ideal:
-            value = _format_entry(entries["auroc"])[0]
-            console.print(f"auroc {value}; ideal observer {_format_number(ideal['auroc'])}", highlight=False)
+    else:
+        print_metrics(metrics)
 
 
 def _read_ideal_observer(run: str) -> dict[str, float]:
     """Give the metrics of the best possible reader, which the run of a synthetic data set records."""
-    import json
-    from pathlib import Path
-
     try:
         recorded = json.loads((Path(run) / "metrics.json").read_text(encoding="utf-8"))
         ideal = recorded.get("ideal_observer", {})
@@ -58,34 +51,3 @@ def _read_ideal_observer(run: str) -> dict[str, float]:
     except (OSError, ValueError, TypeError, AttributeError):
         # The recorded metrics are a comparison only: without them the predictions still say everything.
         return {}
-
-
-def _draw_table(split: str, entries: dict[str, dict[str, Any]]) -> Table:
-    """Draw one split's metrics, the labels of a metric below it."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=split, title_justify="left", title_style="bold")
-    for name in ("metric", "value", "95 % interval", "n"):
-        table.add_column(name, justify="right" if name == "n" else "left")
-    for metric, entry in entries.items():
-        labels: dict[str, dict[str, Any]] = entry.get("labels", {})
-        for name, row in [(metric, entry), *((f"  {label}", values) for label, values in labels.items())]:
-            value, interval = _format_entry(row)
-            table.add_row(escape(name), escape(value), escape(interval), str(row["n"]))
-    return table
-
-
-def _format_entry(entry: dict[str, Any]) -> tuple[str, str]:
-    """Give the value and the interval of a metric as text, or why there is none."""
-    reason = entry.get("reason", "")
-    if entry["value"] is None:
-        return f"undefined ({reason})", "–"
-    if entry["low"] is None:
-        return _format_number(entry["value"]), f"undefined ({reason})"
-    return _format_number(entry["value"]), f"{_format_number(entry['low'])} – {_format_number(entry['high'])}"
-
-
-def _format_number(value: float) -> str:
-    """Give three decimals without the leading zero, as shares are printed in the field's papers."""
-    return f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:.3f}"

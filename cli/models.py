@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 import click
 
-from medzoo.cli.output import DefaultGroup, print_columns, print_json
+from .output import DefaultGroup, print_columns, print_json
 
 
 @click.group("models", cls=DefaultGroup)
@@ -33,10 +33,16 @@ def list_command(pattern: str, as_json: bool) -> None:
     matching = [
         spec
         for spec in list_models()
-        if any(fnmatchcase(word, wanted) for word in (spec.name, spec.family) for wanted in (pattern, f"{pattern}*"))
+        if any(
+            fnmatchcase(word, wanted)
+            for word in (spec.name, spec.family)
+            for wanted in (pattern, f"{pattern}*")
+        )
     ]
     if not matching:
-        raise ConfigError(f"no model matches {pattern!r}", nearest(pattern, [spec.name for spec in list_models()]))
+        raise ConfigError(
+            f"no model matches {pattern!r}", nearest(pattern, [spec.name for spec in list_models()])
+        )
     rows = [
         {
             "model": spec.name,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -17,6 +19,22 @@ def print_json(content: Any) -> None:
 def print_note(text: str) -> None:
     """Print a note to stderr."""
     click.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def mute_native_notices() -> Iterator[None]:
+    """Silence what native libraries write to stderr while they start; Python's own errors still pass.
+
+    TensorFlow greets every start with notices that no log level turns off, which would bury our first line.
+    """
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def print_columns(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from medzoo.cli.output import print_json, print_note
+from .output import print_json, print_note
 
 if TYPE_CHECKING:
     from medzoo.tensors import Source
@@ -25,11 +25,15 @@ DEFAULT_MODEL = "mobilenet_075"
 @click.option("--classes", type=int, help="Outputs of the head  [default: the source's].")
 @click.option("--channels", type=int, help="Input channels  [default: the source's].")
 @click.option("--seed", type=int, help="Seed of every draw  [default: 0].")
-@click.option("--ignore", multiple=True, metavar="GLOB", help="Source tensors that may stay unused; repeatable.")
+@click.option(
+    "--ignore", multiple=True, metavar="GLOB", help="Source tensors that may stay unused; repeatable."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="A .weights.h5 or .safetensors file.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Replay this plan.json.")
-@click.option("--min-coverage", type=float, metavar="P", help="Refuse below this share (0 to 1) from the source.")
+@click.option(
+    "--min-coverage", type=float, metavar="P", help="Refuse below this share (0 to 1) from the source."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def command(
@@ -64,14 +68,16 @@ def command(
     if min_coverage is not None and not 0 <= min_coverage <= 1:
         raise click.UsageError(f"--min-coverage {min_coverage}: a share between 0 and 1, such as 0.9")
     if plan_file is not None:
-        given = {"mode": mode, "model": model, "upto": upto, "norm": norm, "classes": classes}
+        given: dict[str, Any] = {"mode": mode, "model": model, "upto": upto, "norm": norm, "classes": classes}
         given |= {"channels": channels, "seed": seed, "ignore": ignore or None}
         _refuse_options(given)
         plan, source, digests = _read_replay(plan_file, src)
         name = plan_file.name.removesuffix(".json").removesuffix(".plan")
         note = f"replaying {plan_file}: {plan.model} from {plan.origin}, seed {plan.seed}"
     else:
-        plan, source, note = _plan(src, mode or "copy", model, upto, norm, classes, channels, seed or 0, ignore)
+        plan, source, note = _plan(
+            src, mode or "copy", model, upto, norm, classes, channels, seed or 0, ignore
+        )
         digests = {}
         name = _output_name(plan, mode or "copy", upto)
     _check_coverage(plan, min_coverage)
@@ -96,42 +102,24 @@ def _plan(
     from medzoo.models.catalog import find_model
     from medzoo.models.describe import describe
     from medzoo.tensors import source_from_arrays
-    from medzoo.transplant.plan import make_plan
+    from medzoo.transplant.plan import make_plan, needs_values
     from medzoo.transplant.recipes import find_recipe
     from medzoo.transplant.targets import fit_options
+    from medzoo.weights.source import model_of, open_weights
 
     if src is None and mode != "random":
         raise click.UsageError(f"--mode {mode} needs --src: a card, a tag such as imagenet, a run or a file")
-    spec = find_model(model or _model_of(src))
+    spec = find_model(model or model_of(src) or DEFAULT_MODEL)
     rules = find_recipe(mode, spec.stages, upto, norm)
     if src is None:
         source = source_from_arrays({}, origin="none")
     else:
-        from medzoo.weights.source import open_weights
-
-        needs_values = mode in ("copy", "transfusion") or norm == "keep"
-        source = open_weights(src, spec.name, values=needs_values)
+        source = open_weights(src, spec.name, values=needs_values(rules, describe(spec)))
     counts = fit_options(source, describe(spec), classes, channels)
     plan = make_plan(source, describe(spec, *counts), rules, seed, ignore)
     default = "" if model or src is None or "." in src else " (the default model)"
     bundled = ": its bundled moments file, which needs no network" if source.format == "moments" else ""
     return plan, source, f"{spec.name}{default} from {source.origin}{bundled}; mode {mode}, seed {seed}"
-
-
-def _model_of(src: str | None) -> str:
-    """Tell which network a source is for: the card's, the run's, or the default for a tag."""
-    from medzoo.weights.cards import list_cards
-    from medzoo.weights.source import model_of_run
-
-    if src is not None:
-        card = next((card for card in list_cards() if card.name == src), None)
-        if card is not None:
-            return card.model
-        if Path(src).is_dir():
-            return model_of_run(Path(src))
-        if Path(src).exists():
-            raise click.UsageError(f"{src} does not say which network it is for: add --model (see medzoo models)")
-    return DEFAULT_MODEL
 
 
 def _read_replay(plan_file: Path, src: str | None) -> tuple[Plan, Source, dict[str, str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from medzoo.cli.output import DefaultGroup, print_columns, print_json, print_note
+from .output import DefaultGroup, print_columns, print_json, print_note
 
 
 @click.group("weights", cls=DefaultGroup)

@@ -65,7 +65,9 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'medzoo' has no attribute {name!r}")
     module = importlib.import_module(_PUBLIC[name])
-    value = importlib.import_module(f"{module.__name__}.{name}") if name == "recipes" else getattr(module, name)
+    value = (
+        importlib.import_module(f"{module.__name__}.{name}") if name == "recipes" else getattr(module, name)
+    )
     globals()[name] = value
     return value
 

@@ -24,7 +24,8 @@ def write_beside(path: Path) -> Iterator[Path]:
     'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    # The suffix stays: Keras and h5py choose a format by it.
+    handle, name = tempfile.mkstemp(prefix=".part-", suffix=f"-{path.name}", dir=path.parent)
     os.close(handle)
     beside = Path(name)
     try:
@@ -42,8 +43,9 @@ def write_beside(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole text file in one step."""
-    with write_beside(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+    # newline="": the text's own line ends are kept, also inside quoted CSV fields.
+    with write_beside(path) as beside, beside.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(text)
 
 
 def digest_file(path: Path) -> str:

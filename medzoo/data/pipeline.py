@@ -113,8 +113,9 @@ def decode(pixels: Any, dataset: Dataset) -> Any:
     if dataset.images is not None:
         return pixels
     if dataset.decoder == "tensorflow":
-        image = tf.io.decode_image(
-            tf.io.read_file(pixels), channels=dataset.channels, expand_animations=False
+        # decode_jpeg reads PNG as well.  Its default transform was up to 5 grey levels off Pillow's.
+        image = tf.io.decode_jpeg(
+            tf.io.read_file(pixels), channels=dataset.channels, dct_method="INTEGER_ACCURATE"
         )
     else:
 

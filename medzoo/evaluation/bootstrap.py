@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
-from .discrimination import Metric
-from .predictions import Predictions
-from .weighted import prepare_weighted
+from medzoo.errors import ConfigError
+from medzoo.evaluation.discrimination import Metric
+from medzoo.evaluation.predictions import Predictions
+from medzoo.evaluation.weighted import prepare_weighted
 
 #: Keys the draws, beside the seed, so that no other use of the same seed sees them.
 _STREAM = int.from_bytes(b"bootstrap", "big")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, nearest
-from .csv_table import CsvTable
+from medzoo.errors import DataError, nearest
+from medzoo.evaluation.csv_table import CsvTable
 
 #: How far the scores of exclusive classes may sum from 1: three decimals, as tables are often rounded.
 SUM_TOLERANCE = 1e-3

@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DataError
+from medzoo.errors import DataError
 
 _EXPECTED = "a CSV table in UTF-8 with columns id, label and one score_<class> per class"
 

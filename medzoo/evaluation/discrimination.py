@@ -12,8 +12,8 @@ from types import MappingProxyType
 import numpy as np
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
-from ..errors import ConfigError, DataError, nearest
-from .predictions import Predictions
+from medzoo.errors import ConfigError, DataError, nearest
+from medzoo.evaluation.predictions import Predictions
 
 Metric = Callable[[Predictions], float]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, nearest
-from .columns import read_columns
-from .csv_table import read_table
-from .writing import replace_text
+from medzoo.errors import DataError, nearest
+from medzoo.evaluation.columns import read_columns
+from medzoo.evaluation.csv_table import read_table
+from medzoo.outputs import write_text
 
 SPLITS = ("train", "validation", "test")
 
@@ -227,7 +227,7 @@ def write_predictions(predictions: Predictions, path: str | Path, logits: FloatA
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     writer.writerows(zip(*(values for _, values in columns), strict=True))
-    replace_text(path, text.getvalue())
+    write_text(Path(path), text.getvalue())
 
 
 def _label_columns(predictions: Predictions) -> list[tuple[str, Sequence[str]]]:

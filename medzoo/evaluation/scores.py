@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .bootstrap import bootstrap, identify_patients
-from .discrimination import METRICS, explain_undefined
-from .predictions import SPLITS, Predictions
-from .writing import replace_text
+from medzoo.evaluation.bootstrap import bootstrap, identify_patients
+from medzoo.evaluation.discrimination import METRICS, explain_undefined
+from medzoo.evaluation.predictions import SPLITS, Predictions
+from medzoo.outputs import write_text
 
 #: {split: {metric: {"value", "low", "high", "n", …}}}: only dicts, strings, whole numbers, floats and None.
 Metrics = dict[str, dict[str, dict[str, Any]]]
@@ -64,7 +64,7 @@ def write_metrics(metrics: Metrics, path: str | Path) -> None:
     ...     (Path(folder) / "metrics.json").read_text()
     '{}\\n'
     """
-    replace_text(path, format_metrics(metrics))
+    write_text(Path(path), format_metrics(metrics))
 
 
 def _score_split(rows: Predictions, replicates: int, seed: int) -> dict[str, dict[str, Any]]:

@@ -12,8 +12,15 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .discrimination import THRESHOLD, Metric, accuracy, auroc, balanced_accuracy, list_positive_columns
-from .predictions import Predictions
+from medzoo.evaluation.discrimination import (
+    THRESHOLD,
+    Metric,
+    accuracy,
+    auroc,
+    balanced_accuracy,
+    list_positive_columns,
+)
+from medzoo.evaluation.predictions import Predictions
 
 #: How often each row was drawn, (n,) → the metric on those draws.
 Weighted = Callable[[NDArray[np.int64]], float]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from medzoo.errors import ConfigError, nearest
-from medzoo.specs import HEAD, PREPROCESSINGS, ModelSpec, Stage
+from medzoo.specs import HEAD, PREPROCESSINGS, ModelSpec, Scalar, Stage
 
 HEAD_STAGE = Stage(HEAD, "head|head_*", HEAD)
 
@@ -17,7 +17,7 @@ def _cbr(name: str, kernel: int, channels: Sequence[int], pools: int) -> ModelSp
         Stage(f"block{unit}", f"block{unit}_*", f"block{unit}_{'pool' if unit <= pools else 'relu'}")
         for unit in range(1, len(channels) + 1)
     )
-    options = {"kernel": kernel, "channels": "-".join(map(str, channels)), "pools": pools}
+    options: dict[str, Scalar] = {"kernel": kernel, "channels": "-".join(map(str, channels)), "pools": pools}
     return ModelSpec(name, "cbr", options, (*stages, HEAD_STAGE), 224, 2)
 
 
@@ -40,7 +40,9 @@ def _resnet(name: str, depths: Sequence[int]) -> ModelSpec:
     stages = [Stage("conv1", "conv1_*|pool1_*", "pool1_pool")]
     for number, depth in enumerate(depths, start=2):
         blocks = tuple(
-            Stage(f"conv{number}_block{block}", f"conv{number}_block{block}_*", f"conv{number}_block{block}_out")
+            Stage(
+                f"conv{number}_block{block}", f"conv{number}_block{block}_*", f"conv{number}_block{block}_out"
+            )
             for block in range(1, depth + 1)
         )
         stages.append(Stage(f"conv{number}", f"conv{number}_*", blocks[-1].output, blocks))

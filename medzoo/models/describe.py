@@ -31,7 +31,9 @@ def describe(model: Any, classes: int = 1000, channels: int = 3) -> Target:
     return describe_network(model)
 
 
-def describe_abstractly(spec: ModelSpec, classes: int, channels: int, input_size: int | None = None) -> Target:
+def describe_abstractly(
+    spec: ModelSpec, classes: int, channels: int, input_size: int | None = None
+) -> Target:
     """Build a catalogue row without allocating its weights, and describe it.
 
     `StatelessScope(initialize_variables=False)` is undocumented in Keras; this is its only use, and a test
@@ -60,8 +62,7 @@ def describe_network(model: Any) -> Target:
 
 def _walk_layers(model: Any) -> Iterator[Any]:
     """Yield every layer, nested ones included, a container before its contents."""
-    for layer in model._flatten_layers(include_self=False, recursive=True):
-        yield layer
+    yield from model._flatten_layers(include_self=False, recursive=True)
 
 
 def _own_variables(layer: Any) -> list[Any]:
@@ -121,7 +122,9 @@ def _trace_feeds(model: Any) -> dict[str, tuple[str, ...]]:
         for node in model._nodes_by_depth[depth]:
             operation = node.operation
             supplied = tuple(
-                dict.fromkeys(name for tensor in node.input_tensors for name in known.get(id(tensor), (INPUT,)))
+                dict.fromkeys(
+                    name for tensor in node.input_tensors for name in known.get(id(tensor), (INPUT,))
+                )
             )
             makes_channels = _makes_channels(operation)
             if makes_channels or getattr(operation, "weights", None):

@@ -37,4 +37,4 @@ def sum_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
         adapted = values.sum(axis=-2, keepdims=True)
     else:
         adapted = values[..., np.arange(channels) % count, :] * (count / channels)
-    return adapted.astype(kernel.dtype)
+    return np.asarray(adapted, kernel.dtype)

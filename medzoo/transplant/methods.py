@@ -58,7 +58,6 @@ def copy(
     target: TensorSpec, source: LazyTensor | None, seed: int, options: Mapping[str, Scalar]
 ) -> np.ndarray:
     """Take the source's values as they are."""
-    del target, seed, options
     return np.asarray(source)
 
 
@@ -71,7 +70,6 @@ def resample(
 
     The draw has the source's shape, so that a weights file and its moments file give the same tensors.
     """
-    del options
     assert source is not None
     moments = source.moments()
     return draw_normal(seed, target.name, source.spec.shape, moments.mean, moments.deviation)
@@ -82,7 +80,6 @@ def fresh(
     target: TensorSpec, source: LazyTensor | None, seed: int, options: Mapping[str, Scalar]
 ) -> np.ndarray:
     """Fill as the layer's own initializer would: Glorot kernels, zero biases, neutral norms."""
-    del source, options
     assert target.initializer is not None
     how = target.initializer
     return draw_initial(seed, target.name, target.shape, how.distribution, how.scale, how.mode)

@@ -134,6 +134,15 @@ def make_plan(
     )
 
 
+def needs_values(rules: Iterable[Rule], target: Target) -> bool:
+    """Tell whether any rule that decides over a tensor of the target needs values, or moments are enough."""
+    rules = tuple(rules)
+    deciding = {
+        next((rule.method for rule in rules if rule.covers(tensor)), "") for tensor in target.tensors.values()
+    }
+    return any(find_method(name).needs == "values" for name in deciding if name)
+
+
 def _refuse(problems: Sequence[str], source: Source, target: Target, unused: Sequence[str]) -> None:
     """Raise one error for all impossible steps, with both inventories' sizes and what was left over."""
     more = f" (and {len(problems) - 1} more such tensors)" if len(problems) > 1 else ""

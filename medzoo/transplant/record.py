@@ -45,7 +45,9 @@ def format_record(plan: Plan, digests: Mapping[str, str], output_digest: str = "
         "output_digest": output_digest,
         "unused": list(plan.unused),
     }
-    rows = [json.dumps(describe_step(step) | {"digest": digests.get(step.target.name)}) for step in plan.steps]
+    rows = [
+        json.dumps(describe_step(step) | {"digest": digests.get(step.target.name)}) for step in plan.steps
+    ]
     opening = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
     return opening + ',\n "steps": [\n  ' + ",\n  ".join(rows) + "\n]}\n"
 

@@ -98,7 +98,8 @@ def write(
     Returns the record's path, `….plan.json`.
 
     Raises:
-        PlanError: a tensor differs from its expected digest, has no place in the format, or keeps a value that only a live model has.
+        PlanError: a tensor differs from its expected digest, has no place in the format, or keeps a value that
+            only a live model has.
         ConfigError: another suffix.
     """
     path = Path(path)
@@ -152,7 +153,9 @@ def check_output(plan: Plan, path: str | Path) -> bool:
         if digest_file(path) == written.output_digest:
             return True
     existing = path if path.exists() else record
-    raise ConfigError(f"{existing} exists and holds something else", "a new name", "--overwrite or another --out")
+    raise ConfigError(
+        f"{existing} exists and holds something else", "a new name", "--overwrite or another --out"
+    )
 
 
 def record_path(path: Path) -> Path:
@@ -174,7 +177,9 @@ def digest_tensor(values: np.ndarray) -> str:
     return total.hexdigest()
 
 
-def _digested(tensors: Iterator[tuple[str, np.ndarray]], digests: dict[str, str]) -> Iterator[tuple[str, np.ndarray]]:
+def _digested(
+    tensors: Iterator[tuple[str, np.ndarray]], digests: dict[str, str]
+) -> Iterator[tuple[str, np.ndarray]]:
     """Pass tensors through, noting each one's digest."""
     for name, values in tensors:
         digests[name] = digest_tensor(values)

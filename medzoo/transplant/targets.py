@@ -8,9 +8,7 @@ from medzoo.tensors import Source, Target
 from medzoo.transplant.channels import can_adapt_channels
 
 
-def fit_options(
-    source: Source, target: Target, classes: int | None, channels: int | None
-) -> tuple[int, int]:
+def fit_options(source: Source, target: Target, classes: int | None, channels: int | None) -> tuple[int, int]:
     """Fill in the classes and channels that were not given from the source's head and first kernel.
 
     `target` is the network with any number of either.
@@ -26,7 +24,9 @@ def fit_options(
     classes = count_classes(source) if classes is None else classes
     channels = count_channels(source, target) if channels is None else channels
     if classes is None:
-        raise ConfigError(f"{source.origin} has no head to take the number of classes from", "a number", "--classes N")
+        raise ConfigError(
+            f"{source.origin} has no head to take the number of classes from", "a number", "--classes N"
+        )
     return classes, channels
 
 

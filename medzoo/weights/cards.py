@@ -12,6 +12,9 @@ from pathlib import Path
 from medzoo.errors import WeightsError, nearest
 from medzoo.outputs import digest_file
 
+#: The network that a bare tag (`imagenet`) is for.
+DEFAULT_MODEL = "mobilenet_075"
+
 
 @dataclass(frozen=True)
 class WeightCard:
@@ -43,7 +46,9 @@ def list_cards() -> tuple[WeightCard, ...]:
     ['mobilenet_075.imagenet']
     """
     folder = resources.files("medzoo.weights_registry")
-    entries = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda e: e.name)
+    entries = sorted(
+        (entry for entry in folder.iterdir() if entry.name.endswith(".toml")), key=lambda e: e.name
+    )
     return tuple(_read_card(entry.name, entry.read_text(encoding="utf-8")) for entry in entries)
 
 
@@ -102,7 +107,9 @@ def fetch(card: WeightCard) -> Path:
     path = cached_path(card)
     if path.exists():
         if digest_file(path) != card.digest:
-            raise WeightsError(f"{path} does not have the digest of card {card.name}", card.digest, f"rm {path}")
+            raise WeightsError(
+                f"{path} does not have the digest of card {card.name}", card.digest, f"rm {path}"
+            )
         return path
     by_hand = f"to put the file from {card.url} at {path}, or give a weights file as --src"
     if os.environ.get("MEDZOO_OFFLINE", "") not in ("", "0"):

@@ -39,7 +39,9 @@ def open_weights(src: str | Path, model: str | None = None, values: bool = True)
     if path.exists():
         return open_file(path)
     if "/" in str(src) or path.suffix in _SUFFIXES:
-        raise WeightsError(f"no weights file {path}", "an existing file, a card or a tag", "medzoo weights list")
+        raise WeightsError(
+            f"no weights file {path}", "an existing file, a card or a tag", "medzoo weights list"
+        )
     name = str(src)
     if model and "." not in name:
         name = f"{model}.{name}"
@@ -53,8 +55,29 @@ def _open_run(folder: Path) -> Source:
     """Open a training run's best weights."""
     path = folder / "best.weights.h5"
     if not path.exists():
-        raise WeightsError(f"{folder} holds no best.weights.h5", "a finished run's directory or a weights file")
+        raise WeightsError(
+            f"{folder} holds no best.weights.h5", "a finished run's directory or a weights file"
+        )
     return open_file(path, origin=str(folder))
+
+
+def model_of(src: str | Path | None) -> str | None:
+    """Tell which network a source is for: the card's, the run's, a tag's default; None without a source.
+
+    Raises:
+        WeightsError: a weights file, which does not say; or a folder that is no run.
+    """
+    if src is None:
+        return None
+    path = Path(src)
+    if path.is_dir():
+        return model_of_run(path)
+    if path.exists():
+        raise WeightsError(
+            f"{src} does not say which network it is for", "a network", "--model; see medzoo models"
+        )
+    card = next((card for card in cards.list_cards() if card.name == str(src)), None)
+    return card.model if card else cards.DEFAULT_MODEL
 
 
 def model_of_run(folder: Path) -> str:
@@ -66,7 +89,9 @@ def model_of_run(folder: Path) -> str:
     try:
         return str(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["model"]["name"])
     except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{folder} is no training run", "a folder with config.toml and best.weights.h5") from error
+        raise WeightsError(
+            f"{folder} is no training run", "a folder with config.toml and best.weights.h5"
+        ) from error
 
 
 def open_file(path: Path, origin: str | None = None) -> Source:
@@ -101,7 +126,9 @@ def _find_reader(path: Path) -> tuple[str, Reader]:
             for reader in (keras_legacy_h5, keras_v3):
                 if reader.matches(file):
                     return reader.NAME, reader.read_headers
-        raise WeightsError(f"{path} is an HDF5 file without Keras weights", "layer groups as Keras writes them")
+        raise WeightsError(
+            f"{path} is an HDF5 file without Keras weights", "layer groups as Keras writes them"
+        )
     if start.startswith(b"PK\x03\x04"):
         return npz.NAME, npz.read_headers
     if start[8:9] == b"{":

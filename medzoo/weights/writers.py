@@ -70,7 +70,9 @@ def write_safetensors(path: Path, target: Target, tensors: Tensors, provenance: 
     offset = 0
     for name, spec in target.tensors.items():
         if spec.dtype not in _SAFETENSORS_DTYPES:
-            raise PlanError(f"{name!r} is {spec.dtype}", "a dtype that safetensors has", "--out FILE.weights.h5")
+            raise PlanError(
+                f"{name!r} is {spec.dtype}", "a dtype that safetensors has", "--out FILE.weights.h5"
+            )
         length = spec.size * np.dtype(spec.dtype).itemsize
         header[name] = {
             "dtype": _SAFETENSORS_DTYPES[spec.dtype],

@@ -47,7 +47,9 @@ def _symbol(name: str, first: int, second: int) -> int | str:
 def format_table(table: dict[str, Any]) -> str:
     """Write a table as JSON with one tensor a line, so that a change reads as a diff."""
     rows = ",\n".join(f"  {json.dumps(row)}" for row in table["tensors"])
-    feeds = ",\n".join(f"  {json.dumps(layer)}: {json.dumps(list(by))}" for layer, by in table["feeds"].items())
+    feeds = ",\n".join(
+        f"  {json.dumps(layer)}: {json.dumps(list(by))}" for layer, by in table["feeds"].items()
+    )
     return (
         f'{{"model": {json.dumps(table["model"])},\n"initializers": {json.dumps(table["initializers"])},\n'
         f'"tensors": [\n{rows}\n],\n"feeds": {{\n{feeds}\n}}}}\n'

@@ -27,7 +27,11 @@ class Dialect:
 
 #: Heads of keras.applications (its source: mobilenet.py `conv_preds`, resnet.py `predictions`).
 APPLICATIONS = (
-    Dialect("keras.applications MobileNet", ("conv1/kernel", "conv_pw_1/kernel", "conv_preds/kernel"), "conv_preds"),
+    Dialect(
+        "keras.applications MobileNet",
+        ("conv1/kernel", "conv_pw_1/kernel", "conv_preds/kernel"),
+        "conv_preds",
+    ),
     Dialect("keras.applications", ("predictions/kernel",), "predictions"),
 )
 
@@ -75,5 +79,3 @@ def _view(tensor: LazyTensor, name: str, shape: tuple[int, ...]) -> LazyTensor:
 
     spec = TensorSpec(name, shape, old.dtype, role_of(name))
     return LazyTensor(spec, read, tensor.moments, tensor.has_values)
-
-

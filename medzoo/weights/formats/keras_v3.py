@@ -70,7 +70,9 @@ def _walk(group: h5py.Group, prefix: str, path: Path) -> Iterator[tuple[str, h5p
     if variables is not None and len(variables):
         yield from _name_variables(variables, f"{prefix}{layer or group.name.rsplit('/', 1)[-1]}", path)
     # A nested model's name is not part of its layers' Keras paths; a composite layer's name is.
-    inner = prefix if "layers" in group or not group.name.strip("/") else f"{prefix}{layer}/" if layer else prefix
+    inner = (
+        prefix if "layers" in group or not group.name.strip("/") else f"{prefix}{layer}/" if layer else prefix
+    )
     for child in sorted(group, key=_natural):
         if child != "vars" and isinstance(member(group, child, path), h5py.Group):
             if child == "optimizer" and group.name == "/":
@@ -84,7 +86,9 @@ def _name_variables(group: h5py.Group, layer: str, path: Path) -> Iterator[tuple
     known = _VARIABLES.get(re.sub(r"_\d+$", "", group.parent.name.rsplit("/", 1)[-1]), ())
     names = known[: len(numbers)]
     if known and known[0] == "gamma" and len(numbers) == len(known) - 1:
-        names = known[1:]  # a norm without scale, as Inception's; one without shift looks the same and is rare
+        names = known[
+            1:
+        ]  # a norm without scale, as Inception's; one without shift looks the same and is rare
     for index, number in enumerate(numbers):
         dataset = check_dataset(member(group, number, path), path)
         fallback = f"{layer}/{names[index] if index < len(names) else number}"

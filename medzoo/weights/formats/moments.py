@@ -70,7 +70,9 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
             )
         return {row[0]: _tensor(row, path) for row in content["tensors"]}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise WeightsError(f"{path} is no whole moments file", "one that `medzoo weights moments` wrote") from error
+        raise WeightsError(
+            f"{path} is no whole moments file", "one that `medzoo weights moments` wrote"
+        ) from error
 
 
 def _tensor(row: list[Any], path: Path) -> LazyTensor:

@@ -1,0 +1,170 @@
+"""The configuration of a training run: TOML → frozen models; unknown keys are refused."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medzoo.errors import ConfigError, nearest
+
+
+class Section(BaseModel):
+    """A group of settings that cannot be changed once made and takes no unknown key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSection(Section):
+    """Which images, and how they are read."""
+
+    source: str = "phantom"
+    image_column: str | None = None
+    label_column: str | None = None
+    split_column: str | None = None
+    patient_column: str | None = None
+    image_folder: str | None = None
+    image_size: int | None = Field(default=None, ge=1)
+
+
+class ModelSection(Section):
+    """Which network; None is decided by the weights' source and the images."""
+
+    name: str | None = None
+    channels: int | None = Field(default=None, ge=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class WeightsSection(Section):
+    """How the network is initialised; a mode of None is `copy` with a source and `random` without."""
+
+    src: str | None = None
+    mode: str | None = None
+    upto: str | None = None
+    norm: str | None = None
+
+
+class TrainingSection(Section):
+    """How the network is trained."""
+
+    epochs: int = Field(default=15, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of all steps")
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
+    xla: Literal["auto", "on", "off"] = "auto"
+
+
+class RunSection(Section):
+    """Where the results go; without `out` a new folder under `runs` is made."""
+
+    out: str | None = None
+    overwrite: bool = False
+
+
+class TrainConfig(Section):
+    """Everything that a training run is decided by."""
+
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    weights: WeightsSection = WeightsSection()
+    training: TrainingSection = TrainingSection()
+    run: RunSection = RunSection()
+
+
+def read_config(path: str | Path) -> TrainConfig:
+    """Read a configuration from a TOML file.
+
+    Raises:
+        ConfigError: no such file, no TOML, an unknown key (the nearest is given) or a value that does not fit.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "chest.toml").write_text('[training]\\nepochs = 3\\n')
+    ...     read_config(Path(folder) / "chest.toml").training.epochs
+    3
+    """
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"no configuration file {path}", "a TOML file") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is no TOML ({error})", "key = value lines under [section] heads"
+        ) from error
+    return make_config(content)
+
+
+def make_config(content: Mapping[str, Any], settings: Iterable[tuple[str, Any]] = ()) -> TrainConfig:
+    """Make a configuration from nested keys, with dotted settings on top.
+
+    Raises:
+        ConfigError: an unknown key or a value that does not fit.
+
+    >>> make_config({}, [("training.epochs", 2)]).training.epochs
+    2
+    """
+    merged: dict[str, Any] = {
+        key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()
+    }
+    for key, value in settings:
+        section, _, name = key.partition(".")
+        if not name:
+            raise ConfigError(f"setting {key!r}", "section.key", "--set training.epochs=20")
+        merged.setdefault(section, {})[name] = value
+    try:
+        return TrainConfig.model_validate(merged)
+    except ValidationError as error:
+        raise _explain(error) from error
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Parse `section.key=value`; the value is TOML where it can be, else text.
+
+    Raises:
+        ConfigError: there is no `=`.
+
+    >>> parse_setting("training.epochs=20"), parse_setting("data.source=chest.csv")
+    (('training.epochs', 20), ('data.source', 'chest.csv'))
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"setting {text!r}", "section.key=value", "--set training.epochs=20")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def format_config(config: TrainConfig) -> str:
+    """Write a configuration as TOML; settings that are None are left out."""
+    return tomli_w.dumps(config.model_dump(exclude_none=True))
+
+
+def _explain(error: ValidationError) -> ConfigError:
+    """Turn pydantic's first complaint into one line."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"unknown setting {key!r}", nearest(key, _known_keys(key)))
+    return ConfigError(f"{key} = {first['input']!r}", first["msg"].lower().removeprefix("input should be "))
+
+
+def _known_keys(key: str) -> list[str]:
+    """List the settings that could have been meant, with or without their section."""
+    sections = {name: field.annotation for name, field in TrainConfig.model_fields.items()}
+    if "." not in key:
+        return list(sections)
+    return [
+        f"{name}.{setting}"
+        for name, section in sections.items()
+        if isinstance(section, type) and issubclass(section, Section)
+        for setting in section.model_fields
+    ]

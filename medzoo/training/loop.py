@@ -1,0 +1,177 @@
+"""Configuration → run: training, predictions, metrics."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medzoo.data.dataset import Dataset
+from medzoo.data.images import find_unreadable
+from medzoo.data.pipeline import make_batches
+from medzoo.errors import DataError, TrainingError
+from medzoo.evaluation.predictions import write_predictions
+from medzoo.evaluation.scores import evaluate, write_metrics
+from medzoo.outputs import write_text
+from medzoo.training.config import TrainConfig, format_config
+from medzoo.training.prepare import Prepared, Report, announce, describe_environment, name_run, prepare
+from medzoo.training.rundir import Run, choose_folder, create_run
+from medzoo.transplant.record import format_record
+from medzoo.transplant.run import apply
+
+
+def train(config: TrainConfig, report: Report | None = None) -> Run:
+    """Train a network as configured and give its run directory.
+
+    Everything that can be refused is refused before the directory is made. Seeds Python, NumPy and the
+    backend. `report` receives notes for a person; without it the run is silent.
+
+    Raises:
+        ConfigError, DataError, WeightsError, PlanError: what was asked for cannot be done.
+        TrainingError: the loss stopped being finite, or memory ran out.
+
+    >>> import tempfile
+    >>> from medzoo.training.config import make_config
+    >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
+    ...     run = train(make_config({"training": {"epochs": 1}, "run": {"out": f"{folder}/run"}}))
+    """
+    prepared = prepare(config)
+    folder = choose_folder(config.run.out, config.run.overwrite, name_run(prepared))
+    if report:
+        announce(prepared, report)
+        report(f"run {folder}")
+    run = create_run(folder)
+    write_text(run / "config.toml", format_config(prepared.config))
+    try:
+        _train_in(run, prepared, visible=report is not None)
+    except KeyboardInterrupt:
+        kept = (
+            "its history and best weights so far" if (run / "history.csv").exists() else "its configuration"
+        )
+        raise KeyboardInterrupt(f"interrupted; {run.path} keeps {kept}") from None
+    return run
+
+
+def _train_in(run: Run, prepared: Prepared, visible: bool) -> None:
+    """Train in an existing run directory and write its results."""
+    import keras
+    import tensorflow as tf
+
+    started = time.perf_counter()
+    policy = keras.config.dtype_policy()
+    keras.utils.set_random_seed(prepared.config.training.seed)
+    keras.config.set_dtype_policy(prepared.precision.value)
+    try:
+        best_epoch = _fit(run, prepared, visible)
+        metrics = _finish(run, prepared)
+    except tf.errors.InvalidArgumentError as error:
+        culprit = find_unreadable(prepared.dataset)
+        if culprit is None:
+            raise
+        raise DataError(f"{culprit} cannot be decoded", "a whole image", "to replace or remove it") from error
+    except tf.errors.ResourceExhaustedError as error:
+        size = prepared.config.training.batch_size
+        raise TrainingError(
+            f"out of memory at batch size {size}", "less", f"--batch-size {size // 2}"
+        ) from error
+    finally:
+        keras.config.set_dtype_policy(policy)
+    environment = describe_environment(prepared) | {
+        "best_epoch": best_epoch,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    write_text(run / "environment.json", json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
+    # Last of all: a run with metrics is a finished one.
+    write_metrics(metrics, run / "metrics.json")
+
+
+def _batches(prepared: Prepared, split: str, shuffle: bool = False) -> Any:
+    """Make the batches of one split."""
+    training = prepared.config.training
+    return make_batches(
+        prepared.dataset.of_split(split),
+        batch_size=training.batch_size,
+        image_size=prepared.image_size,
+        channels=prepared.channels,
+        preprocessing=prepared.spec.preprocessing,
+        shuffle=shuffle,
+        seed=training.seed,
+    )
+
+
+def _build(prepared: Prepared) -> Any:
+    """Build the network for the data."""
+    from medzoo.models.build import build
+
+    classes = len(prepared.dataset.classes)
+    dropout = prepared.config.model.dropout
+    return build(prepared.spec, classes, prepared.channels, prepared.image_size, dropout)
+
+
+def _fit(run: Run, prepared: Prepared, visible: bool) -> int:
+    """Transplant, compile and fit; give the best epoch."""
+    import keras
+
+    from medzoo.training.callbacks import ProgressBar, ValidationScore
+    from medzoo.training.schedules import make_cosine
+
+    training = prepared.config.training
+    model = _build(prepared)
+    apply(prepared.plan, prepared.source, model)
+    write_text(run / "plan.json", format_record(prepared.plan, {}))
+    images = len(prepared.dataset.of_split("train"))
+    steps = -(-images // training.batch_size)
+    optimizer = keras.optimizers.AdamW(
+        make_cosine(training.learning_rate, steps * training.epochs, training.warmup),
+        weight_decay=training.weight_decay,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        jit_compile=prepared.xla.value == "on",
+    )
+    score = ValidationScore(
+        run, prepared.dataset.of_split("validation"), _batches(prepared, "validation"), images
+    )
+    bar = ProgressBar(training.epochs, steps, score) if visible else None
+    try:
+        model.fit(
+            _batches(prepared, "train", shuffle=True),
+            epochs=training.epochs,
+            shuffle=False,  # the pipeline shuffles
+            callbacks=[score, bar] if bar else [score],
+            verbose=0,
+        )
+    finally:
+        if bar:
+            bar.stop()
+    return score.best_epoch
+
+
+def _finish(run: Run, prepared: Prepared) -> dict[str, Any]:
+    """Predict validation and test rows with the best weights; write predictions and give their metrics."""
+    from medzoo.training.predict import make_predictions, predict_logits
+
+    model = _build(prepared)
+    model.load_weights(run / "best.weights.h5")
+    parts, logits = [], []
+    for split in ("validation", "test"):
+        parts.append(prepared.dataset.of_split(split).table)
+        logits.append(predict_logits(model, _batches(prepared, split)))
+    values = np.concatenate(logits)
+    predictions = make_predictions(_join(prepared.dataset, parts), values)
+    write_predictions(predictions, run / "predictions.csv", values)
+    metrics: dict[str, Any] = dict(evaluate(predictions))
+    if prepared.dataset.limit is not None:
+        metrics["ideal_observer"] = {"auroc": prepared.dataset.limit}
+    return metrics
+
+
+def _join(dataset: Dataset, tables: list[Any]) -> Dataset:
+    """Give a data set of only these rows' table, without pixels."""
+    return replace(dataset, table=pd.concat(tables, ignore_index=True), images=None, paths=())

@@ -1,0 +1,211 @@
+"""Batches: order, labels, sizes, colours and units, from arrays and from files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from medzoo.data.dataset import BYTE_RANGE, Dataset
+from medzoo.data.open import open_dataset
+from medzoo.data.phantom import make_phantom
+from medzoo.data.pipeline import fits_cache, make_batches
+from medzoo.errors import DataError
+
+Write = Callable[..., Path]
+
+
+@dataclass(frozen=True)
+class Units:
+    scale: float = 1.0
+    offset: tuple[float, ...] = (0.0, 0.0, 0.0)
+    order: str = "rgb"
+
+
+def make_arrays(count: int = 10, channels: int = 1, size: tuple[int, int] = (6, 6)) -> Dataset:
+    images = np.random.default_rng(0).integers(0, 256, (count, *size, channels), dtype=np.uint8)
+    table = pd.DataFrame({"id": [str(n) for n in range(count)], "split": "train"})
+    table["label"] = ["a", "b", "c", "a", "a"][:count] * (count // 5) if count >= 5 else ["a"] * count
+    return Dataset("arrays", ("a", "b", "c"), table, channels, size, BYTE_RANGE, images=images)
+
+
+def collect(dataset: Dataset, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+    defaults = {"batch_size": 4, "image_size": 6, "channels": 1, "preprocessing": None, "shuffle": False}
+    batches = list(make_batches(dataset, **(defaults | options)).as_numpy_iterator())
+    return np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])
+
+
+def test_stored_values_of_the_right_size_come_through_bit_for_bit() -> None:
+    phantom = make_phantom(counts={"train": 8, "validation": 2, "test": 2})
+    images, labels = collect(phantom, image_size=32, preprocessing=Units(scale=7.0, offset=(1.0, 1.0, 1.0)))
+    assert phantom.images is not None
+    assert images.tobytes() == phantom.images.tobytes()
+    assert np.array_equal(labels.argmax(axis=1), np.arange(12) % 2)
+
+
+def test_batches_have_the_shapes_and_types_promised() -> None:
+    batches = make_batches(
+        make_arrays(), batch_size=4, image_size=9, channels=3, preprocessing=None, shuffle=True, seed=1
+    )
+    image_spec, label_spec = batches.element_spec
+    assert (tuple(image_spec.shape), image_spec.dtype.name) == ((None, 9, 9, 3), "float32")
+    assert (tuple(label_spec.shape), label_spec.dtype.name) == ((None, 3), "float32")
+    assert [len(labels) for _, labels in batches] == [4, 4, 2]
+    assert batches.options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("image_size", [6, 5])
+def test_order_is_the_tables_or_drawn_anew_from_the_seed(cache: bool, image_size: int) -> None:
+    dataset = make_arrays(50)
+
+    def read(**options: Any) -> list[list[bytes]]:
+        defaults = {
+            "batch_size": 8,
+            "image_size": image_size,
+            "channels": 1,
+            "preprocessing": None,
+            "cache": cache,
+        }
+        batches = make_batches(dataset, **(defaults | options))
+        return [[image.tobytes() for images, _ in batches for image in images.numpy()] for _ in range(2)]
+
+    plain = read(shuffle=False)
+    assert plain[0] == plain[1]
+    first = read(shuffle=True, seed=1)
+    assert first[0] != first[1]
+    assert sorted(first[0]) == sorted(first[1]) == sorted(plain[0])
+    assert first[0] != plain[0]
+    assert read(shuffle=True, seed=1) == first
+    assert read(shuffle=True, seed=2) != first
+
+
+def test_images_keep_their_labels_when_shuffled() -> None:
+    dataset = make_arrays(20)
+    assert dataset.images is not None
+    where = {image.astype(np.float32).tobytes(): row for row, image in enumerate(dataset.images)}
+    images, labels = collect(dataset, shuffle=True, seed=3)
+    found = [dataset.classes[label] for label in labels.argmax(axis=1)]
+    assert found == [dataset.table["label"][where[image.tobytes()]] for image in images]
+
+
+def test_units_follow_the_preprocessing() -> None:
+    dataset = make_arrays(5, channels=3)
+    assert dataset.images is not None
+    stored = dataset.images.astype(np.float64)
+    units = Units(scale=0.5, offset=(-1.0, -2.0, -6.0), order="bgr")
+    images, _ = collect(dataset, channels=3, preprocessing=units)
+    np.testing.assert_allclose(images, stored[..., ::-1] * 0.5 + [-1, -2, -6], rtol=1e-6)
+    images, _ = collect(dataset, channels=3, preprocessing=replace(units, order="rgb"))
+    np.testing.assert_allclose(images, stored * 0.5 + [-1, -2, -6], rtol=1e-6)
+    grey = make_arrays(5)
+    assert grey.images is not None
+    images, _ = collect(grey, channels=1, preprocessing=units)
+    np.testing.assert_allclose(images, grey.images * 0.5 - 3.0, rtol=1e-6)
+
+
+def test_colours_are_repeated_or_weighed() -> None:
+    grey = make_arrays(5)
+    assert grey.images is not None
+    images, _ = collect(grey, channels=3)
+    assert np.array_equal(images, np.repeat(grey.images, 3, axis=-1))
+    colour = make_arrays(5, channels=3)
+    assert colour.images is not None
+    images, _ = collect(colour, channels=1)
+    # ITU-R BT.601 luminance; TensorFlow's weights have four decimals.
+    np.testing.assert_allclose(images[..., 0], colour.images @ np.array([0.2989, 0.587, 0.114]), atol=0.01)
+
+
+def test_shrinking_averages_instead_of_skipping() -> None:
+    stripes = np.zeros((1, 32, 32, 1), np.uint8)
+    stripes[:, :, ::4] = 200
+    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
+    dataset = Dataset("stripes", ("a", "b"), table, 1, (32, 32), BYTE_RANGE, images=stripes)
+    images, _ = collect(dataset, image_size=8)
+    np.testing.assert_allclose(images[:, :, 1:-1], 50, atol=1e-3)  # sampling alone would miss every stripe
+
+
+@pytest.mark.parametrize(("width", "height"), [(9, 8), (6, 6)])
+def test_files_are_decoded_to_their_own_pixels(
+    write_image: Write, tmp_path: Path, width: int, height: int
+) -> None:
+    for number in range(8):
+        write_image(f"set/{'ab'[number % 2]}/{number}.png", "RGB", (width, height), seed=number)
+    dataset = open_dataset(tmp_path / "set")
+    in_graph, labels = collect(dataset, channels=3, cache=True)
+    assert np.array_equal(
+        labels.argmax(axis=1), [dataset.classes.index(label) for label in dataset.table["label"]]
+    )
+    with_pillow, _ = collect(replace(dataset, decoder="pillow"), channels=3, cache=False)
+    assert np.array_equal(in_graph, with_pillow)
+    if (width, height) == (6, 6):
+        stored = np.stack([np.asarray(Image.open(path)) for path in dataset.paths])
+        assert np.array_equal(in_graph, stored)
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"),
+    [(mode, channels) for mode in ("1", "L", "LA") for channels in (1, 3)]
+    + [(mode, 3) for mode in ("P", "RGB", "RGBA")],  # one colour file makes the data set a colour one
+)
+def test_both_decoders_agree_on_every_mode(write_image: Write, mode: str, channels: int) -> None:
+    path = write_image("a.png", mode, (6, 6))
+    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
+    dataset = Dataset("one", ("a", "b"), table, channels, (6, 6), BYTE_RANGE, paths=(path,))
+    in_graph, _ = collect(dataset, channels=channels)
+    with_pillow, _ = collect(replace(dataset, decoder="pillow"), channels=channels)
+    assert np.array_equal(in_graph, with_pillow)
+
+
+def test_sixteen_bit_and_bmp_files_reach_the_network(write_image: Write, tmp_path: Path) -> None:
+    for number in range(8):
+        name = f"{number}.png" if number < 4 else f"{number}.bmp"
+        write_image(f"set/{'ab'[number % 2]}/{name}", "I;16" if number < 4 else "L", (6, 6), seed=number)
+    dataset = open_dataset(tmp_path / "set")
+    images, _ = collect(dataset)
+    for image, path in zip(images, dataset.paths, strict=True):
+        stored = np.asarray(Image.open(path), dtype=np.float32)
+        np.testing.assert_array_equal(
+            image[..., 0], stored / np.float32(257) if path.suffix == ".png" else stored
+        )
+
+
+def test_refusals() -> None:
+    with pytest.raises(DataError, match="4 input channels; expected 1 or 3"):
+        collect(make_arrays(), channels=4)
+    with pytest.raises(DataError, match="no images"):
+        collect(make_arrays().of_split("test"))
+
+
+def test_cache_follows_the_estimate() -> None:
+    dataset = make_arrays(10)
+    assert fits_cache(dataset, 224, 3)
+    assert not fits_cache(dataset, 6, 3)  # nothing to prepare
+    assert not fits_cache(dataset, 5000, 3)  # 3 GB
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_real_jpegs_decode_alike(shared_data: Path, channels: int) -> None:
+    name, label = ("busi_breast224", "busi_class") if channels == 1 else ("wbc", "wbc_class")
+    few = open_dataset(shared_data / name / "manifest.csv", label_column=label).of_split("validation")
+    few = replace(few, table=few.table[:6], paths=few.paths[:6])
+    in_graph, _ = collect(few, image_size=224, channels=channels)
+    with_pillow, _ = collect(replace(few, decoder="pillow"), image_size=224, channels=channels)
+    assert np.array_equal(in_graph, with_pillow)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_truncated_file_stops_the_pipeline(write_image: Write, suffix: str) -> None:
+    path = write_image(f"cut.{suffix}", "L", (64, 64))
+    path.write_bytes(path.read_bytes()[:-300])
+    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
+    dataset = Dataset("cut", ("a", "b"), table, 1, (64, 64), BYTE_RANGE, paths=(path,))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid"):
+        collect(dataset)

@@ -1,0 +1,148 @@
+"""Splits: no patient on two sides, every class everywhere, nothing left to the order of rows."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medzoo.data.splits import carve_validation, complete_splits, read_split, share_patients, split_patients
+from medzoo.errors import DataError
+
+seeds = st.integers(0, 2**32)
+
+
+@st.composite
+def manifests(draw: st.DrawFn, mixed: bool) -> pd.DataFrame:
+    """Draw a manifest of 2–4 classes of 3–12 patients; `mixed` patients may have several classes."""
+    rows: list[tuple[str, str]] = []
+    for label in "abcd"[: draw(st.integers(2, 4))]:
+        for number in range(draw(st.integers(3, 12))):
+            patient = f"p{number}" if mixed else f"{label}{number}"
+            rows += [(patient, label)] * draw(st.integers(1, 3))
+    table = pd.DataFrame(rows, columns=["patient", "label"])
+    table["id"] = [f"image{number}" for number in range(len(table))]
+    unknown = draw(st.lists(st.integers(0, len(table) - 1), max_size=5))
+    table.loc[unknown, "patient"] = ""
+    return table
+
+
+@settings(max_examples=60, deadline=None)
+@given(table=st.one_of(manifests(mixed=False), manifests(mixed=True)), seed=seeds, order=seeds)
+def test_no_patient_on_two_sides_in_any_order(table: pd.DataFrame, seed: int, order: int) -> None:
+    splits = split_patients(table, seed=seed)
+    sides = table.assign(split=splits)[table["patient"] != ""].groupby("patient")["split"].nunique()
+    assert (sides == 1).all()
+    assert splits.tolist() == split_patients(table, seed=seed).tolist()
+    shuffled = table.sample(frac=1, random_state=order % 2**32)
+    again = pd.Series(split_patients(shuffled, seed=seed), index=shuffled.index)
+    assert again.sort_index().tolist() == splits.tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(table=manifests(mixed=False), seed=seeds)
+def test_every_class_stands_in_every_split(table: pd.DataFrame, seed: int) -> None:
+    split = table.assign(split=split_patients(table, seed=seed)).groupby("label")["split"].nunique()
+    assert (split == 3).all()
+
+
+@given(count=st.integers(0, 500), fractions=st.lists(st.floats(0.05, 1), min_size=2, max_size=4))
+def test_shares_add_up_and_leave_none_out(count: int, fractions: list[float]) -> None:
+    shares = share_patients(count, fractions)
+    assert sum(shares) == count
+    assert min(shares) >= (count >= len(fractions))
+    exact = [count * fraction / sum(fractions) for fraction in fractions]
+    if min(exact) >= 1:
+        assert all(abs(share - wanted) < 1 for share, wanted in zip(shares, exact, strict=True))
+
+
+def make_table(counts: dict[tuple[str, str], int]) -> pd.DataFrame:
+    rows = [(split, label) for (split, label), count in counts.items() for _ in range(count)]
+    table = pd.DataFrame(rows, columns=["split", "label"])
+    return table.assign(id=[f"image{number}" for number in range(len(table))])
+
+
+def test_seeds_differ_and_fractions_hold() -> None:
+    table = make_table({("", "a"): 100, ("", "b"): 50}).drop(columns="split")
+    splits = split_patients(table, seed=1)
+    assert splits.tolist() != split_patients(table, seed=2).tolist()
+    counts = table.assign(split=splits).groupby(["label", "split"]).size().to_dict()
+    assert counts == {
+        **{("a", "train"): 70, ("a", "validation"): 10, ("a", "test"): 20},
+        **{("b", "train"): 35, ("b", "validation"): 5, ("b", "test"): 10},
+    }
+
+
+def test_a_class_dealt_by_chance_to_one_side_still_reaches_the_others() -> None:
+    # Three patients of "z" are dealt first, as the rare "a", "b" and "c"; the other two must fill the gaps.
+    rows = [(f"{label}{number}", label) for label in "abc" for number in range(3)]
+    rows += [(patient, "z") for patient in ("a0", "b0", "c0", "z1", "z2")]
+    table = pd.DataFrame(rows, columns=["patient", "label"]).assign(id=[str(row) for row in range(len(rows))])
+    for seed in range(100):  # one seed in 27 puts all three into validation
+        sides = table.assign(split=split_patients(table, seed=seed)).groupby("label")["split"].nunique()
+        assert (sides == 3).all(), seed
+
+
+def test_rare_class_is_refused_by_name_and_count() -> None:
+    table = make_table({("", "a"): 5, ("", "rare"): 4}).drop(columns="split")
+    table["patient"] = ["1", "2", "3", "4", "5", "6", "6", "7", "7"]
+    with pytest.raises(DataError, match="label 'rare' has 2 patients, too few to split"):
+        split_patients(table)
+
+
+def test_validation_is_carved_from_training_only_and_said_so() -> None:
+    table = make_table(
+        {("train", "a"): 32, ("train", "b"): 16, ("train", "c"): 1, ("test", "a"): 5, ("test", "c"): 1}
+    )
+    done, notes = complete_splits(table, 0, "chest.csv")
+    assert (done["split"] == "test").equals(table["split"] == "test")
+    assert done["label"][done["split"] == "validation"].value_counts().to_dict() == {"a": 4, "b": 2}
+    assert "chest.csv has no validation split" in notes[0]
+
+
+def test_carving_keeps_patients_whole() -> None:
+    table = make_table({("train", "a"): 40}).assign(patient=[str(number // 4) for number in range(40)])
+    table["split"] = carve_validation(table)
+    assert (table.groupby("patient")["split"].nunique() == 1).all()
+    assert (table["split"] == "validation").any()
+
+
+def test_given_splits_are_kept_and_their_leaks_noted() -> None:
+    counts = {(split, label): 2 for split in ("train", "validation", "test") for label in "ab"}
+    table = make_table(counts).assign(patient=["7", "8", "9", "9", "1", "", "1", "", "7", "2", "3", "4"])
+    done, notes = complete_splits(table, 0, "chest.csv")
+    assert done["split"].equals(table["split"])
+    assert notes == ("patients in several splits: 1, such as '7'; results may look too good",)
+
+
+GIVEN = {("train", "a"): 3, ("train", "b"): 3, ("validation", "a"): 1, ("test", "a"): 2, ("test", "b"): 2}
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (GIVEN | {("train", "once"): 1}, "label 'once' is seen once"),
+        (GIVEN | {("test", "late"): 2}, "label 'late' does not occur in the training split"),
+        ({key: GIVEN[key] for key in GIVEN if key[0] != "test"}, "has no test rows"),
+        ({key: GIVEN[key] for key in GIVEN if key[0] != "train"}, "has no train rows"),
+        ({key: GIVEN[key] for key in GIVEN if key[1] == "a"}, "has 1 class;"),
+    ],
+)
+def test_splits_that_cannot_be_trained_on_are_refused(
+    counts: dict[tuple[str, str], int], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        complete_splits(make_table(counts), 0, "chest.csv")
+
+
+def test_one_class_in_the_test_split_is_noted_only() -> None:
+    counts = {key: GIVEN[key] for key in GIVEN if key != ("test", "b")}
+    _, notes = complete_splits(make_table(counts), 0, "chest.csv")
+    assert notes == ("the validation split lacks 'b'", "the test split lacks 'b'")
+
+
+def test_unknown_split_is_refused() -> None:
+    assert [read_split(name, "") for name in ("Training", "dev", " TEST ")] == ["train", "validation", "test"]
+    with pytest.raises(DataError, match="row 4 has the split 'trian'; expected one of 'train'"):
+        read_split("trian", "row 4")

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from medzoo.errors import DataError
+from medzoo.evaluation.predictions import load_predictions, write_predictions
+from medzoo.evaluation.scores import evaluate, format_metrics
+
+FILE = Path(__file__).parents[2] / "cli" / "evaluate.py"
+
+
+@pytest.fixture(scope="module")
+def command() -> click.Command:
+    spec = importlib.util.spec_from_file_location("evaluate_command", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.command
+
+
+@pytest.fixture
+def run_folder(tmp_path, noisy) -> Path:
+    write_predictions(noisy, tmp_path / "predictions.csv")
+    (tmp_path / "metrics.json").write_text('{"ideal_observer": {"auroc": 0.9214}, "test": {}}')
+    return tmp_path
+
+
+def call(command: click.Command, *arguments: str) -> str:
+    done = CliRunner().invoke(command, list(arguments), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_json_is_the_metrics_alone(command, run_folder):
+    out = call(command, str(run_folder), "--json", "--seed", "3", "--replicates", "40")
+    assert out == format_metrics(evaluate(load_predictions(run_folder), seed=3, replicates=40))
+
+
+def test_the_table_shows_value_interval_and_count(command, run_folder):
+    entry = evaluate(load_predictions(run_folder), replicates=40)["test"]["auroc"]
+    out = call(command, str(run_folder / "predictions.csv"), "--replicates", "40")
+    row = next(line for line in out.splitlines() if "│ auroc" in line)
+    for value in (entry["value"], entry["low"], entry["high"]):
+        assert f"{value:.3f}".removeprefix("0") in row
+    assert " 60 " in row
+    assert "ideal observer" not in out
+
+
+def test_the_ideal_observer_stands_beside_the_test_auroc(command, run_folder):
+    value = evaluate(load_predictions(run_folder), replicates=1)["test"]["auroc"]["value"]
+    out = call(command, str(run_folder), "--replicates", "5")
+    assert f"auroc {value:.3f}; ideal observer .921".replace("auroc 0.", "auroc .") in out
+
+
+@pytest.mark.parametrize(
+    "recorded", ["{", "[]", '{"ideal_observer": 3}', '{"ideal_observer": {"auroc": null}}']
+)
+def test_damaged_recorded_metrics_do_not_matter(command, run_folder, recorded):
+    (run_folder / "metrics.json").write_text(recorded)
+    assert "balanced_accuracy" in call(command, str(run_folder), "--replicates", "5")
+
+
+def test_undefined_is_said_with_its_reason(command, tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("id,label,score_a,score_b\nx,a,1,0\ny,a,1,0\n")
+    out = call(command, str(path), "--replicates", "5")
+    assert "undefined (no row of class 'b')" in out
+    assert "1.000" in out
+
+
+def test_markup_in_a_name_is_printed_as_it_is(command, tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("id,label_[red],label_b,score_[red],score_b\nx,1,0,1,0\ny,0,1,0,1\n")
+    assert "[red]" in call(command, str(path), "--replicates", "5")
+
+
+def test_nothing_is_written(command, run_folder):
+    before = {path.name: path.read_bytes() for path in run_folder.iterdir()}
+    call(command, str(run_folder), "--replicates", "5")
+    assert before == {path.name: path.read_bytes() for path in run_folder.iterdir()}
+
+
+def test_a_path_that_does_not_exist_is_a_refusal_not_a_wrong_usage(command, tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        call(command, str(tmp_path / "absent.csv"))
+
+
+def test_help_holds_an_example(command):
+    assert "medzoo evaluate runs/chest" in call(command, "--help")
+
+
+@pytest.mark.slow
+def test_importing_the_command_imports_click_alone():
+    loaded_names = "sorted(name for name in sys.modules if '.' not in name)"
+    code = f"import runpy, sys; runpy.run_path({str(FILE)!r}); print({loaded_names})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout
+    assert "'click'" in loaded
+    for name in ("numpy", "rich", "sklearn", "medzoo", "tensorflow", "keras"):
+        assert f"'{name}'" not in loaded

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from medzoo.evaluation.bootstrap import bootstrap
+from medzoo.evaluation.discrimination import METRICS
+from medzoo.evaluation.scores import evaluate, format_metrics, write_metrics
+
+
+def test_entries_are_the_metrics_and_their_intervals(noisy):
+    entries = evaluate(noisy, replicates=50, seed=4)["test"]
+    assert list(entries) == ["auroc", "accuracy", "balanced_accuracy"]
+    for name, entry in entries.items():
+        low, high = bootstrap(METRICS[name], noisy, replicates=50, seed=4)
+        assert entry == {
+            "value": METRICS[name](noisy), "low": low, "high": high,
+            "n": 60, "positives": 30, "negatives": 30,
+        }  # fmt: skip
+        assert low < entry["value"] < high
+
+
+def test_each_split_is_scored_on_its_own(make_predictions):
+    splits = ["test", "test", "train", "train"]
+    metrics = evaluate(make_predictions([0, 1, 0, 1], [0.1, 0.9, 0.9, 0.1], splits=splits), replicates=5)
+    assert list(metrics) == ["train", "test"]
+    assert metrics["train"]["auroc"]["value"] == 0
+    assert metrics["test"]["auroc"]["value"] == 1
+
+
+def test_undefined_is_null_with_a_reason(make_predictions):
+    entries = evaluate(make_predictions([1, 1, 1], [0.9, 0.8, 0.1]), replicates=5)["test"]
+    assert entries["auroc"] == {
+        "value": None, "low": None, "high": None, "n": 3, "positives": 3, "negatives": 0,
+        "reason": "no row of class 'a'",
+    }  # fmt: skip
+    assert entries["accuracy"]["value"] == pytest.approx(2 / 3)
+    assert "reason" not in entries["accuracy"]
+
+
+def test_a_value_without_interval_says_why(make_predictions):
+    rows = make_predictions([0, 1], [0.1, 0.9], patients=["p", "p"])
+    entry = evaluate(rows, replicates=5)["test"]["auroc"]
+    assert (entry["value"], entry["low"], entry["patients"]) == (1, None, 1)
+    assert entry["reason"] == "no interval from a single patient"
+
+
+def test_only_annotated_rows_and_their_patients_are_counted(make_predictions):
+    rows = make_predictions(
+        [[1, 0], [0, 1], [np.nan] * 2], [[1, 0], [0, 1], [1, 0]], patients=["p", "q", "r"]
+    )
+    entry = evaluate(rows, replicates=5)["test"]["accuracy"]
+    assert (entry["n"], entry["patients"], entry["positives"], entry["negatives"]) == (2, 2, 1, 1)
+
+
+def test_labels_have_entries_of_their_own(make_predictions):
+    labels = [[1, 0], [0, 0], [0, np.nan], [1, 0]]
+    scores = [[0.9, 0.5], [0.1, 0.5], [0.2, 0.5], [0.8, 0.5]]
+    entry = evaluate(make_predictions(labels, scores, exclusive=False), replicates=20)["test"]["auroc"]
+    assert entry["value"] is None
+    assert entry["reason"] == "no positive row of label 'b'"
+    assert entry["n"] == 4
+    assert "positives" not in entry
+    assert entry["labels"]["a"]["value"] == 1
+    assert (entry["labels"]["a"]["positives"], entry["labels"]["a"]["negatives"]) == (2, 2)
+    assert entry["labels"]["b"]["value"] is None
+    assert entry["labels"]["b"]["n"] == 3
+
+
+def test_two_calls_write_the_same_bytes(tmp_path, noisy):
+    for name in ("one.json", "two.json"):
+        write_metrics(evaluate(noisy, replicates=50), tmp_path / name)
+    first = (tmp_path / "one.json").read_bytes()
+    assert first == (tmp_path / "two.json").read_bytes()
+    assert json.loads(first) == evaluate(noisy, replicates=50)
+
+
+def test_nan_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        format_metrics({"test": {"auroc": {"value": float("nan")}}})
