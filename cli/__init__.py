@@ -58,8 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except MedzooError as error:
         _stop(str(error))
-    except (KeyboardInterrupt, click.Abort):
-        _stop("interrupted")
+    except (KeyboardInterrupt, click.Abort) as error:
+        # Click turns Ctrl-C into Abort; what was interrupted says what it kept.
+        _stop(str(error.__cause__ or error) or "interrupted")
     except BrokenPipeError:
         # The reader of a pipe left (`| head`): nothing is wrong, and stdout cannot be flushed any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

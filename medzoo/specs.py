@@ -69,6 +69,20 @@ class ModelSpec:
     preprocessing: Preprocessing = field(default=PREPROCESSINGS["tf"])
 
 
+def check_input_size(spec: ModelSpec, size: int) -> None:
+    """Refuse an input of size×size pixels that the network's strides would reduce to nothing.
+
+    Raises:
+        ConfigError: the least size is named.
+    """
+    if size < spec.smallest_input:
+        raise ConfigError(
+            f"an input of {size}×{size} pixels is too small for {spec.name}",
+            f"{spec.smallest_input} or more",
+            f"--image-size {spec.smallest_input}",
+        )
+
+
 def find_stage(stages: Sequence[Stage], name: str) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:
     """Split stages at the last one kept: those up to and including `name`, and those above it.
 

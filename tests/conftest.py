@@ -8,13 +8,43 @@ from pathlib import Path
 import pytest
 
 
+def _shared(part: str) -> Path:
+    """Give one folder of `$MEDZOO_TEST_DATA`; skip where the variable is unset, fail where the folder is absent."""
+    root = os.environ.get("MEDZOO_TEST_DATA")
+    if not root:
+        pytest.skip(f"MEDZOO_TEST_DATA is not set: it names the folder that holds {part}/")
+    folder = Path(root) / part
+    if not folder.is_dir():
+        pytest.fail(f"MEDZOO_TEST_DATA is set, but there is no folder {folder}")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data, `$MEDZOO_TEST_DATA/data`; skips where the variable is unset."""
+    """The folder of real data, `$MEDZOO_TEST_DATA/data`."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """The folder of real weights, `$MEDZOO_TEST_DATA/weights`."""
+    return _shared("weights")
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reaches for a network or for the user's cache."""
+    monkeypatch.setenv("MEDZOO_OFFLINE", "1")
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """The folder of real weights files, `$MEDZOO_TEST_DATA/weights`; skips where the variable is unset."""
     folder = os.environ.get("MEDZOO_TEST_DATA")
     if not folder:
-        pytest.skip("MEDZOO_TEST_DATA is not set: it names the folder that holds data/")
-    data = Path(folder) / "data"
-    if not data.is_dir():
-        pytest.fail(f"MEDZOO_TEST_DATA is set, but there is no folder {data}")
-    return data
+        pytest.skip("MEDZOO_TEST_DATA is not set: it names the folder that holds weights/")
+    weights = Path(folder) / "weights"
+    if not weights.is_dir():
+        pytest.fail(f"MEDZOO_TEST_DATA is set, but there is no folder {weights}")
+    return weights

@@ -7,7 +7,7 @@ import keras
 from medzoo.errors import ConfigError
 from medzoo.models import applications, cbr
 from medzoo.models.catalog import find_model
-from medzoo.specs import HEAD, ModelSpec
+from medzoo.specs import HEAD, ModelSpec, check_input_size
 
 _FEATURES = {
     "cbr": cbr.build_features,
@@ -38,12 +38,7 @@ def build(
     size = spec.input_size if input_size is None else input_size
     if classes < 1 or channels < 1:
         raise ConfigError(f"{classes} classes and {channels} channels", "at least 1 of each")
-    if size < spec.smallest_input:
-        raise ConfigError(
-            f"an input of {size}×{size} pixels is too small for {spec.name}",
-            f"{spec.smallest_input} or more",
-            f"--image-size {spec.smallest_input}",
-        )
+    check_input_size(spec, size)
     if not 0.0 <= dropout < 1.0:
         raise ConfigError(f"dropout {dropout}", "a rate of 0 or more and below 1")
     inputs = keras.Input((size, size, channels), name="image")

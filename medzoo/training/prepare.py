@@ -15,7 +15,7 @@ from medzoo.data.open import open_dataset
 from medzoo.errors import ConfigError
 from medzoo.models.catalog import find_model
 from medzoo.models.describe import describe
-from medzoo.specs import ModelSpec
+from medzoo.specs import ModelSpec, check_input_size
 from medzoo.tensors import Source, source_from_arrays
 from medzoo.training.config import TrainConfig
 from medzoo.training.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
@@ -71,6 +71,7 @@ def prepare(config: TrainConfig) -> Prepared:
     )
     channels = config.model.channels or dataset.channels
     size = data.image_size or _choose_size(spec, dataset)
+    check_input_size(spec, size)
     plan = make_plan(source, describe(spec, len(dataset.classes), channels), rules, config.training.seed)
     gpu = has_gpu()
     resolved = config.model_copy(

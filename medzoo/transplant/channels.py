@@ -7,15 +7,19 @@ import numpy as np
 from medzoo.tensors import INPUT, Role, Target, TensorSpec
 
 
-def can_adapt_channels(source: TensorSpec, target: TensorSpec, feeds: Target) -> bool:
+def reads_input(tensor: TensorSpec, target: Target) -> bool:
+    """Tell whether a tensor is the kernel of a convolution that reads the model's input."""
+    layer = tensor.name.rpartition("/")[0]
+    return tensor.role is Role.KERNEL and len(tensor.shape) >= 3 and target.feeds.get(layer) == (INPUT,)
+
+
+def can_adapt_channels(source: TensorSpec, tensor: TensorSpec, target: Target) -> bool:
     """Tell whether two kernels differ in their input channels alone, in a layer that reads the model's input."""
-    layer = target.name.rpartition("/")[0]
     return (
-        target.role is Role.KERNEL
-        and len(source.shape) == len(target.shape) >= 3
-        and feeds.feeds.get(layer) == (INPUT,)
-        and source.shape[:-2] == target.shape[:-2]
-        and source.shape[-1] == target.shape[-1]
+        reads_input(tensor, target)
+        and len(source.shape) == len(tensor.shape)
+        and source.shape[:-2] == tensor.shape[:-2]
+        and source.shape[-1] == tensor.shape[-1]
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from medzoo.errors import ConfigError
 from medzoo.specs import HEAD
 from medzoo.tensors import Source, Target
-from medzoo.transplant.channels import can_adapt_channels
+from medzoo.transplant.channels import reads_input
 
 
 def fit_options(source: Source, target: Target, classes: int | None, channels: int | None) -> tuple[int, int]:
@@ -39,6 +39,10 @@ def count_classes(source: Source) -> int | None:
 def count_channels(source: Source, target: Target) -> int:
     """Give the number of input channels that the source's kernels read, or 3 where it holds no such kernel."""
     for name, tensor in target.tensors.items():
-        if name in source and can_adapt_channels(source[name].spec, tensor, target):
+        if (
+            name in source
+            and reads_input(tensor, target)
+            and len(source[name].spec.shape) == len(tensor.shape)
+        ):
             return source[name].spec.shape[-2]
     return 3

@@ -15,7 +15,8 @@ NAME = "keras_legacy_h5"
 
 def matches(file: h5py.File) -> bool:
     """Tell whether an open HDF5 file has this layout, as weights alone or as a whole model."""
-    return "layer_names" in file.attrs or "model_weights" in file
+    # layer_names0: Keras splits a list of names that exceeds HDF5's 64 kB for one attribute.
+    return any(name in file.attrs for name in ("layer_names", "layer_names0")) or "model_weights" in file
 
 
 def read_headers(path: Path) -> dict[str, LazyTensor]:

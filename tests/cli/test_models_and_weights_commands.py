@@ -1,0 +1,91 @@
+"""medzoo models and medzoo weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import medzoo
+from medzoo.weights.cards import cached_path, find_card
+
+
+def test_models_lists_every_row(medzoo_command: Callable) -> None:
+    rows = json.loads(medzoo_command("models", "--json").out)
+    assert [row["model"] for row in rows] == [spec.name for spec in medzoo.list_models()]
+    assert next(row for row in rows if row["model"] == "mobilenet_075")["weights"] == [
+        "mobilenet_075.imagenet"
+    ]
+
+
+def test_models_filters_by_pattern_and_family(medzoo_command: Callable) -> None:
+    assert len(json.loads(medzoo_command("models", "cbr", "--json").out)) == 4
+    assert "resnet50" in medzoo_command("models", "res*").out
+
+
+def test_models_show_adds_up(medzoo_command: Callable) -> None:
+    stages = json.loads(medzoo_command("models", "show", "resnet50", "--json").out)["stages"]
+    assert stages[-1]["cumulative"] == sum(stage["parameters"] for stage in stages) == 25_636_712
+    blocks = [block for stage in stages for block in stage["blocks"]]
+    assert len(blocks) == 16
+    table = medzoo_command("models", "show", "resnet50").out
+    assert "conv4_block6" in table
+    assert "25,636,712" in table
+
+
+@pytest.mark.parametrize("arguments", [("models", "show", "resnet5"), ("models", "xyz")])
+def test_an_unknown_model_offers_near_names(arguments: tuple[str, ...], refused: Callable) -> None:
+    assert "expected one of" in refused(*arguments)
+
+
+def test_weights_lists_cards(medzoo_command: Callable) -> None:
+    assert "mobilenet_075.imagenet" in medzoo_command("weights").out
+    assert json.loads(medzoo_command("weights", "list", "--json").out)[0]["licence"] == "Apache-2.0"
+
+
+def test_inspect_reads_a_card_without_a_network(medzoo_command: Callable) -> None:
+    content = json.loads(medzoo_command("weights", "inspect", "mobilenet_075.imagenet", "--json").out)
+    assert content["parameters"] == 2_601_976
+    assert "conv1/kernel" in medzoo_command("weights", "inspect", "mobilenet_075.imagenet").out
+
+
+def test_moments_of_the_real_file_are_the_bundled_ones(
+    medzoo_command: Callable, shared_weights: Path
+) -> None:
+    from medzoo.weights.cards import moments_path
+
+    outcome = medzoo_command(
+        "weights", "moments", shared_weights / "mobilenet_7_5_224_tf.h5", "--out", "m.json"
+    )
+    assert outcome.code == 0
+    assert Path("m.json").read_text() == moments_path(find_card("mobilenet_075.imagenet")).read_text()
+    assert medzoo_command("weights", "moments", "m.json", "--out", "m.json").code == 1
+
+
+def test_fetch_offline_says_what_to_do(refused: Callable) -> None:
+    line = refused("weights", "fetch", "mobilenet_075.imagenet")
+    assert "MEDZOO_OFFLINE" in line
+    assert "https://" in line
+
+
+def test_fetch_gives_a_cached_file_after_checking_it(
+    medzoo_command: Callable, refused: Callable, shared_weights: Path
+) -> None:
+    path = cached_path(find_card("mobilenet_075.imagenet"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((shared_weights / "mobilenet_7_5_224_tf.h5").read_bytes())
+    try:
+        assert medzoo_command("weights", "fetch", "mobilenet_075.imagenet").out.strip() == str(path)
+        outcome = medzoo_command("transplant", "--src", "imagenet", "--mode", "copy", "--classes", 2)
+        assert outcome.code == 0
+        path.write_bytes(b"another file")
+        assert "digest" in refused("weights", "fetch", "mobilenet_075.imagenet")
+    finally:
+        path.unlink()
+
+
+def test_every_command_has_help_with_an_example(medzoo_command: Callable) -> None:
+    for name in ("models", "weights", "transplant", "train", "evaluate"):
+        assert f"medzoo {name}" in medzoo_command(name, "--help").out

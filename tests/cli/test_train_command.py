@@ -1,0 +1,237 @@
+"""medzoo train and medzoo evaluate on a run, as typed, on good and bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+FILES = {
+    "config.toml",
+    "plan.json",
+    "environment.json",
+    "history.csv",
+    "best.weights.h5",
+    "predictions.csv",
+    "metrics.json",
+}
+QUICK = ("--epochs", 1, "--model", "cbr_tiny", "--precision", "float32", "--batch-size", 8)
+
+
+def test_a_folder_becomes_a_whole_run(medzoo_command: Callable, image_folder: Path) -> None:
+    outcome = medzoo_command("train", "--data", image_folder, *QUICK, "--out", "run", "--epochs", 3)
+    assert outcome.code == 0, outcome.err
+    run = Path("run")
+    assert {path.name for path in run.iterdir()} == FILES
+    assert "precision float32 (as asked for)" in outcome.err
+    assert "XLA off (" in outcome.err
+    assert "auroc" in outcome.out
+    history = list(csv.DictReader((run / "history.csv").open()))
+    assert [row["epoch"] for row in history] == ["1", "2", "3"]
+    config = tomllib.loads((run / "config.toml").read_text())
+    assert config["model"] == {"name": "cbr_tiny", "channels": 1, "dropout": 0.0}
+    rows = list(csv.DictReader((run / "predictions.csv").open()))
+    assert {row["split"] for row in rows} == {"validation", "test"}
+    assert {row["label"] for row in rows} == {"bright", "dark"}
+    assert float(rows[0]["score_bright"]) + float(rows[0]["score_dark"]) == pytest.approx(1)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert set(metrics["test"]) == {"auroc", "accuracy", "balanced_accuracy"}
+    assert set(metrics["test"]["auroc"]) >= {"value", "low", "high", "n"}
+    again = medzoo_command("evaluate", "run", "--json")
+    assert json.loads(again.out) == metrics
+
+
+def test_a_run_is_never_overwritten_unasked(medzoo_command: Callable, image_folder: Path) -> None:
+    arguments = ("train", "--data", image_folder, *QUICK, "--out", "run")
+    assert medzoo_command(*arguments).code == 0
+    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    refused = medzoo_command(*arguments, "--seed", 1)
+    assert refused.code == 1
+    assert "--overwrite" in refused.err
+    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+    # With --overwrite, but a mistake elsewhere: the old run stays.
+    assert medzoo_command(*arguments, "--overwrite", "--mode", "stats").code == 1
+    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+    assert medzoo_command(*arguments, "--overwrite", "--seed", 1).code == 0
+    assert "seed = 1" in (Path("run") / "config.toml").read_text()
+
+
+def test_a_run_is_a_source_and_its_config_a_configuration(
+    medzoo_command: Callable, image_folder: Path
+) -> None:
+    assert medzoo_command("train", "--data", image_folder, *QUICK, "--out", "first").code == 0
+    arguments = ("--data", image_folder, *QUICK[:2], "--batch-size", 8, "--out", "second")
+    outcome = medzoo_command(
+        "train", *arguments, "--src", "first", "--mode", "transfusion", "--upto", "block2"
+    )
+    assert outcome.code == 0, outcome.err
+    assert medzoo_command("train", "first/config.toml", "--set", "run.out=third").code == 0
+    first, third = (Path(name, "predictions.csv").read_text() for name in ("first", "third"))
+    assert first == third
+
+
+def test_the_same_seed_gives_the_same_start(medzoo_command: Callable, image_folder: Path) -> None:
+    for name in ("a", "b"):
+        assert medzoo_command("train", "--data", image_folder, *QUICK, "--out", name).code == 0
+    assert Path("a/plan.json").read_text() == Path("b/plan.json").read_text()
+
+
+def test_folders_holding_other_things_are_left_alone(medzoo_command: Callable, image_folder: Path) -> None:
+    outcome = medzoo_command("train", "--data", image_folder, *QUICK, "--out", image_folder, "--overwrite")
+    assert outcome.code == 1
+    assert len(list(image_folder.rglob("*.png"))) == 24
+
+
+def _write_csv(root: Path, rows: list[tuple[str, ...]], header: tuple[str, ...] = ("file", "label")) -> Path:
+    path = root / "manifest.csv"
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return path
+
+
+def _rows(image_folder: Path) -> list[tuple[str, ...]]:
+    files = sorted(image_folder.rglob("*.png"))
+    return [(str(file.relative_to(image_folder)), file.parent.name) for file in files]
+
+
+def _bad_data(case: str, root: Path) -> tuple[tuple[object, ...], str]:
+    """Give the arguments of a bad case and words of its message."""
+    rows = _rows(root)
+    if case == "no such column":
+        return ("--data", _write_csv(root, rows), "--label-column", "diagnosys"), "diagnosys"
+    if case == "missing image":
+        return ("--data", _write_csv(root, [*rows, ("dark/99.png", "dark")])), "99.png"
+    if case == "unreadable image":
+        (root / "dark" / "3.png").write_bytes(b"not a picture")
+        return ("--data", _write_csv(root, rows)), "3.png"
+    if case == "truncated image":
+        whole = (root / "dark" / "3.png").read_bytes()
+        (root / "dark" / "3.png").write_bytes(whole[: len(whole) // 2])
+        return ("--data", _write_csv(root, rows)), "3.png"
+    if case == "label seen once":
+        return ("--data", _write_csv(root, [*rows[1:], (rows[0][0], "rare")])), "rare"
+    if case == "empty split":
+        split = [(*row, "train" if index % 2 else "test") for index, row in enumerate(rows)]
+        split = [(*row[:2], "train") for row in split]
+        return ("--data", _write_csv(root, split, ("file", "label", "split"))), "test"
+    if case == "no such data":
+        return ("--data", "nowhere"), "nowhere"
+    if case == "too small an input":
+        return ("--data", root, "--model", "mobilenet_075", "--image-size", 16), "32 or more"
+    if case == "unknown setting":
+        return ("--data", root, "--set", "training.epoch=3"), "training.epochs"
+    if case == "bad value":
+        return ("--data", root, "--epochs", 0), "epochs"
+    if case == "bad precision":
+        return ("--data", root, "--precision", "float8"), "float32"
+    if case == "mode without source":
+        return ("--data", root, "--mode", "stats"), "--src"
+    assert case == "wrong weights"
+    return (
+        "--data",
+        root,
+        "--src",
+        "imagenet",
+        "--mode",
+        "stats",
+        "--model",
+        "cbr_tiny",
+    ), "cbr_tiny.imagenet"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "no such column",
+        "missing image",
+        "unreadable image",
+        "truncated image",
+        "label seen once",
+        "empty split",
+        "no such data",
+        "too small an input",
+        "unknown setting",
+        "bad value",
+        "bad precision",
+        "mode without source",
+        "wrong weights",
+    ],
+)
+def test_bad_input_is_one_line(case: str, medzoo_command: Callable, image_folder: Path) -> None:
+    arguments, expected = _bad_data(case, image_folder)
+    outcome = medzoo_command("train", "--epochs", 1, "--precision", "float32", "--out", "run", *arguments)
+    assert outcome.code == 1, outcome
+    line = outcome.err.strip().splitlines()[-1]
+    assert line.startswith("medzoo: "), outcome.err
+    assert expected in line
+    assert "Traceback" not in outcome.err
+    assert "internal error" not in outcome.err
+    if case != "truncated image":  # found while reading pixels: the run has begun, and holds no result
+        assert not Path("run").exists()
+    assert not Path("run/metrics.json").exists()
+
+
+def test_one_class_in_the_test_split_is_nan_with_the_reason(
+    medzoo_command: Callable, image_folder: Path
+) -> None:
+    rows = _rows(image_folder)
+    split = ["train"] * 6 + ["validation"] * 3 + ["test"] * 3 + ["train"] * 6 + ["validation"] * 6
+    path = _write_csv(
+        image_folder,
+        [(*row, name) for row, name in zip(rows, split, strict=True)],
+        ("file", "label", "split"),
+    )
+    assert medzoo_command("train", "--data", path, *QUICK, "--out", "run").code == 0
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert metrics["test"]["auroc"]["value"] is None
+    assert "dark" in metrics["test"]["auroc"]["reason"]
+    assert metrics["test"]["accuracy"]["value"] is not None
+    assert "undefined" in medzoo_command("evaluate", "run").out
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_readable_run(image_folder: Path, tmp_path: Path) -> None:
+    arguments = ("train", "--data", image_folder, *QUICK, "--epochs", 100000, "--out", "run")
+    command = [sys.executable, "-m", "medzoo.cli", *map(str, arguments)]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3"),
+    )
+    history = tmp_path / "run" / "history.csv"
+    deadline = time.time() + 120
+    while not (history.exists() and len(history.read_text().splitlines()) > 3) and time.time() < deadline:
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert (
+        err.strip().splitlines()[-1].startswith("medzoo: interrupted; run keeps its history and best weights")
+    )
+    assert "Traceback" not in err
+    rows = list(csv.DictReader(history.open()))
+    assert len(rows) >= 3
+    assert all(np.isfinite(float(row["loss"])) for row in rows)
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".part")]
+    import medzoo
+
+    assert len(medzoo.open_weights(tmp_path / "run")) == 22
+
+
+def test_evaluating_an_interrupted_run_says_so(refused: Callable, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").write_text("")
+    assert "no predictions" in refused("evaluate", "run")

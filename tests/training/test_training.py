@@ -1,0 +1,158 @@
+"""The parts of training that decide numbers: schedule, hardware rules, best epoch, weights on disk, folders."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import medzoo
+from medzoo.errors import ConfigError, TrainingError
+from medzoo.training.hardware import choose_precision, choose_xla
+from medzoo.training.rundir import FILES, Run, choose_folder, create_run
+
+
+def test_cosine_rises_then_falls_to_zero() -> None:
+    from medzoo.training.schedules import make_cosine
+
+    schedule = make_cosine(2e-3, steps=200, warmup=0.25)
+    rates = [float(schedule(step)) for step in range(201)]
+    assert rates[0] == 0
+    assert rates[25] == pytest.approx(1e-3)
+    assert max(rates) == pytest.approx(2e-3)
+    assert rates.index(max(rates)) == 50
+    assert rates[125] == pytest.approx(1e-3, rel=1e-5)
+    assert rates[200] == pytest.approx(0, abs=1e-9)
+    assert float(make_cosine(2e-3, steps=200, warmup=0.0)(0)) == pytest.approx(2e-3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "gpu", "expected"),
+    [
+        ({"amx_bf16"}, False, "mixed_bfloat16"),
+        ({"avx512_bf16"}, False, "mixed_bfloat16"),
+        ({"avx2"}, False, "float32"),
+        (set(), True, "mixed_bfloat16"),
+    ],
+)
+def test_precision_follows_the_hardware(flags: set[str], gpu: bool, expected: str) -> None:
+    choice = choose_precision("auto", frozenset(flags), gpu)
+    assert choice.value == expected
+    assert choice.reason
+    assert choose_precision("float32", frozenset(flags), gpu).value == "float32"
+
+
+def test_xla_is_for_the_gpu() -> None:
+    assert choose_xla("auto", has_gpu=True).value == "on"
+    assert choose_xla("auto", has_gpu=False).value == "off"
+    assert choose_xla("on", has_gpu=False).value == "on"
+
+
+def test_folders_are_numbered_when_nobody_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert choose_folder(None, False, "a") == Path("runs/a")
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    assert choose_folder(None, False, "a") == Path("runs/a-2")
+
+
+def test_only_a_run_can_be_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("x")
+    with pytest.raises(ConfigError, match=r"precious\.txt"):
+        choose_folder(str(tmp_path), True, "a")
+    (tmp_path / "precious.txt").rename(tmp_path / FILES[0])
+    with pytest.raises(ConfigError, match="--overwrite"):
+        choose_folder(str(tmp_path), False, "a")
+    assert create_run(choose_folder(str(tmp_path), True, "a")).path == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+class _Scripted:
+    """Stands for a model whose validation logits are given epoch by epoch."""
+
+    def __init__(self, model: object, logits: list[np.ndarray]) -> None:
+        self.logits = iter(logits)
+        self.model = model
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.model, name)
+
+    def predict_on_batch(self, images: object) -> np.ndarray:
+        return next(self.logits)
+
+
+def _score(tmp_path: Path, labels: list[str], epochs: list[list[float]]) -> object:
+    """Run the callback over scripted epochs; each epoch gives a logit per validation row."""
+    import pandas as pd
+
+    from medzoo.data.dataset import Dataset
+    from medzoo.training.callbacks import ValidationScore
+
+    count = len(labels)
+    table = pd.DataFrame({"id": [str(i) for i in range(count)], "split": "validation", "label": labels})
+    images = np.zeros((count, 32, 32, 1), np.float32)
+    data = Dataset("d", ("a", "b"), table, 1, (32, 32), None, images=images)
+    model = medzoo.build("cbr_tiny", classes=2, channels=1, input_size=32)
+    model.compile(optimizer="sgd", loss="mse")
+    score = ValidationScore(Run(tmp_path), data, [(None, None)], images=1)
+    logits = [np.array([[0.0, value] for value in row]) for row in epochs]
+    score.set_model(_Scripted(model, logits))
+    for epoch in range(len(epochs)):
+        score.on_epoch_begin(epoch)
+        score.on_epoch_end(epoch, {"loss": 1.0})
+    return score
+
+
+def test_the_best_epoch_is_by_auroc_then_by_loss(tmp_path: Path) -> None:
+    labels = ["a", "a", "b", "b"]
+    worse, good, better_loss = [1, 2, 1, 2], [-1, 0, 1, 2], [-3, -3, 3, 3]
+    score = _score(tmp_path, labels, [worse, good, better_loss, worse])
+    assert score.best_epoch == 3
+    assert [row["val_auroc"] for row in score.history] == [0.5, 1.0, 1.0, 0.5]
+
+
+def test_the_score_is_exact_where_200_thresholds_would_not_be(tmp_path: Path) -> None:
+    # All scores within one of 200 thresholds' steps: a binned AUROC is .5, the exact one is 1.
+    score = _score(tmp_path, ["a"] * 5 + ["b"] * 5, [[i * 1e-4 for i in range(10)]])
+    assert score.history[0]["val_auroc"] == 1.0
+
+
+def test_one_class_in_validation_falls_back_on_the_loss(tmp_path: Path) -> None:
+    score = _score(tmp_path, ["b", "b"], [[1, 1], [3, 3], [2, 2]])
+    assert math.isnan(score.history[0]["val_auroc"])
+    assert score.best_epoch == 2
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_epoch(tmp_path: Path) -> None:
+    from medzoo.training.callbacks import ValidationScore
+
+    score = ValidationScore(Run(tmp_path), None, [], images=1)  # type: ignore[arg-type]
+    score.on_epoch_begin(4)
+    with pytest.raises(TrainingError, match="epoch 5"):
+        score.on_epoch_end(4, {"loss": math.nan})
+
+
+def test_best_weights_restore_the_model_and_carry_keras_paths(tmp_path: Path) -> None:
+    from medzoo.training.callbacks import save_weights
+
+    model = medzoo.build("cbr_tiny", classes=2, channels=1, input_size=32)
+    save_weights(model, Run(tmp_path))
+    other = medzoo.build("cbr_tiny", classes=2, channels=1, input_size=32)
+    other.load_weights(tmp_path / "best.weights.h5")
+    for mine, theirs in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(mine.numpy(), theirs.numpy())
+    assert set(medzoo.open_weights(tmp_path)) == {weight.path for weight in model.weights}
+
+
+@pytest.mark.slow
+def test_the_phantom_is_learnt_and_never_beyond_its_limit(tmp_path: Path) -> None:
+    from medzoo.training.config import make_config
+
+    settings = {"training": {"epochs": 2, "precision": "float32"}, "run": {"out": str(tmp_path / "run")}}
+    run = medzoo.train(make_config(settings))
+    metrics = medzoo.evaluate(medzoo.load_predictions(run).of_split("test"))
+    area = metrics["test"]["auroc"]
+    assert area["n"] == 4000
+    assert area["value"] > 0.7
+    assert area["low"] < 0.9214, "significantly above the ideal observer: labels leak into the images"
