@@ -12,6 +12,7 @@ import argparse
 import json
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 
 from processes import describe_machine, medzoo_command
@@ -27,8 +28,9 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--modes", default="random,stats,copy")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("options", nargs="*", help="after --: options of medzoo train")
-    chosen = parser.parse_args()
+    arguments = sys.argv[1:]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    chosen, options = parser.parse_args(arguments[:end]), arguments[end + 1 :]
     print(f"{describe_machine()}\n\n| mode | seed | test AUROC | 95 % interval | n | best epoch | seconds |")
     print("|---|---:|---:|---|---:|---:|---:|")
     scores: dict[str, list[float]] = {}
@@ -39,7 +41,7 @@ def main() -> None:
                 source = [] if mode == "random" else ["--src", chosen.src]
                 given = ["--data", chosen.data, "--model", chosen.model, "--mode", mode, "--seed", seed]
                 command = medzoo_command(
-                    "train", *given, *source, *chosen.options, "--out", str(run), "--overwrite"
+                    "train", *given, *source, *options, "--out", str(run), "--overwrite"
                 )
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             area = json.loads((run / "metrics.json").read_text())["test"]["auroc"]

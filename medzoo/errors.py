@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -51,6 +50,8 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     >>> nearest("resnet5", ["resnet50", "cbr_tiny"])
     "one of 'resnet50'"
     """
+    import difflib  # needed for refusals only; costs every start otherwise
+
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.4) or names[:8]
     listed = ", ".join(repr(candidate) for candidate in close)

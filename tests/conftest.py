@@ -36,15 +36,3 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     """No test reaches for a network or for the user's cache."""
     monkeypatch.setenv("MEDZOO_OFFLINE", "1")
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-@pytest.fixture(scope="session")
-def shared_weights() -> Path:
-    """The folder of real weights files, `$MEDZOO_TEST_DATA/weights`; skips where the variable is unset."""
-    folder = os.environ.get("MEDZOO_TEST_DATA")
-    if not folder:
-        pytest.skip("MEDZOO_TEST_DATA is not set: it names the folder that holds weights/")
-    weights = Path(folder) / "weights"
-    if not weights.is_dir():
-        pytest.fail(f"MEDZOO_TEST_DATA is set, but there is no folder {weights}")
-    return weights

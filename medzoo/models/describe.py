@@ -148,6 +148,8 @@ def _locate_storage(model: Any) -> dict[str, str]:
     Keras names groups by class and order (`layers/conv2d_1/vars/0`), not by layer name. For models with other
     containers the mapping stays empty: they are saved by Keras itself after a transplant.
     """
+    if not {"Functional", "Sequential"} & {kind.__name__ for kind in type(model).__mro__}:
+        return {}  # a subclassed model's groups are named by its attributes
     names = {id(variable): name for name, variable in name_variables(model).items()}
     storage: dict[str, str] = {}
     pending = [("", model)]

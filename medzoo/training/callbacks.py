@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -27,11 +27,20 @@ class ValidationScore(keras.callbacks.Callback):
     """Scores each epoch by exact validation AUROC and keeps the best epoch's weights.
 
     Equal scores are decided by the lower validation loss; where AUROC is undefined (one class in the
-    validation split) the loss alone decides. `history` holds one row an epoch.
+    validation split) the loss alone decides. `prepare`, if given, readies the network for inference first.
+    `history` holds one row an epoch.
     """
 
-    def __init__(self, run: Run, validation: Dataset, batches: Any, images: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        validation: Dataset,
+        batches: Any,
+        images: int,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__()
+        self.prepare = prepare
         self.run, self.validation, self.batches, self.images = run, validation, batches, images
         self.history: list[dict[str, float]] = []
         self.best = (-math.inf, -math.inf)
@@ -53,6 +62,8 @@ class ValidationScore(keras.callbacks.Callback):
                 "a finite loss",
                 "a lower --lr; the best weights so far are kept",
             )
+        if self.prepare:
+            self.prepare()
         logits = predict_logits(self.model, self.batches)
         predictions = make_predictions(self.validation, logits)
         true = np.where(predictions.labels == 1, np.log(np.maximum(predictions.scores, 1e-300)), 0.0)
@@ -78,7 +89,7 @@ class ValidationScore(keras.callbacks.Callback):
 def save_weights(model: keras.Model, run: Run) -> None:
     """Write a model's weights as the run's best, in one step, under exact Keras paths."""
     variables = name_variables(model)
-    tensors = ((name, keras.ops.convert_to_numpy(variable)) for name, variable in variables.items())
+    tensors = ((name, keras.ops.convert_to_numpy(variable.value)) for name, variable in variables.items())
     with write_beside(run / "best.weights.h5") as beside:
         write_keras(beside, describe_network(model), tensors, {"run": run.path.name})
 

@@ -57,6 +57,7 @@ class TrainingSection(Section):
     weight_decay: float = Field(default=1e-4, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of all steps")
     seed: int = Field(default=0, ge=0)
+    batch_norm: Literal["recalibrate", "train"] = "recalibrate"
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     xla: Literal["auto", "on", "off"] = "auto"
 

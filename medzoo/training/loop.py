@@ -117,6 +117,7 @@ def _fit(run: Run, prepared: Prepared, visible: bool) -> int:
     import keras
 
     from medzoo.training.callbacks import ProgressBar, ValidationScore
+    from medzoo.training.norms import make_recalibration
     from medzoo.training.schedules import make_cosine
 
     training = prepared.config.training
@@ -135,13 +136,14 @@ def _fit(run: Run, prepared: Prepared, visible: bool) -> int:
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         jit_compile=prepared.xla.value == "on",
     )
-    score = ValidationScore(
-        run, prepared.dataset.of_split("validation"), _batches(prepared, "validation"), images
-    )
+    batches = _batches(prepared, "train", shuffle=True)
+    recalibrate = make_recalibration(model, batches) if training.batch_norm == "recalibrate" else None
+    validation = prepared.dataset.of_split("validation")
+    score = ValidationScore(run, validation, _batches(prepared, "validation"), images, recalibrate)
     bar = ProgressBar(training.epochs, steps, score) if visible else None
     try:
         model.fit(
-            _batches(prepared, "train", shuffle=True),
+            batches,
             epochs=training.epochs,
             shuffle=False,  # the pipeline shuffles
             callbacks=[score, bar] if bar else [score],

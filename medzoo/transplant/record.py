@@ -13,6 +13,7 @@ import numpy as np
 import medzoo
 from medzoo.errors import PlanError
 from medzoo.tensors import Initializer, Role, TensorSpec
+from medzoo.transplant.methods import METHODS
 from medzoo.transplant.plan import Plan, Step
 
 VERSION = 1
@@ -96,12 +97,14 @@ def read_plan(path: str | Path) -> PlanRecord:
         return PlanRecord(plan, digests, content["numpy"], content["output_digest"])
     except FileNotFoundError as error:
         raise PlanError(f"no plan file {path}", "a plan.json that `medzoo transplant` wrote") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise PlanError(f"{path} is no whole plan", "a plan.json that `medzoo transplant` wrote") from error
 
 
 def _read_step(row: Mapping[str, Any]) -> Step:
     source = _read_tensor(row["source"]) if row["source"] else None
+    if METHODS[row["method"]].needs != "nothing" and source is None:
+        raise ValueError(f"{row['method']} without a source")
     return Step(_read_tensor(row["target"]), source, row["method"], row["options"])
 
 

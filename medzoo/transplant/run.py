@@ -48,6 +48,9 @@ def make_tensor(step: Step, source: Source, seed: int) -> np.ndarray:
     values = find_method(step.method).treat(step.target, given, seed, step.options)
     if step.options.get("channels") == "sum":
         values = sum_channels(values, step.target.shape[-2])
+    if values.size != step.target.size:
+        found = f"{step.target.name!r} would get {values.size} values"
+        raise PlanError(found, f"{format_shape(step.target.shape)} as planned")
     values = np.ascontiguousarray(values, dtype=step.target.dtype).reshape(step.target.shape)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise PlanError(f"{step.target.name!r} would hold NaN or infinity", "finite weights in the source")
@@ -112,6 +115,8 @@ def write(
             "a live model for such tensors",
             "medzoo.apply(plan, source, model), then model.save_weights(…)",
         )
+    if [step.target for step in plan.steps] != list(target.tensors.values()):
+        raise PlanError("the plan's tensors are not the target's", "the target that the plan was made for")
     digests: dict[str, str] = {}
     provenance = {"source": plan.origin, "source_digest": plan.source_digest, "seed": str(plan.seed)}
     with write_beside(path) as beside:

@@ -14,7 +14,7 @@ from medzoo.tensors import LazyTensor, Source
 from medzoo.weights import cards
 from medzoo.weights.dialects import keras
 from medzoo.weights.formats import keras_legacy_h5, keras_v3, moments, npz, safetensors
-from medzoo.weights.formats.hdf5 import open_hdf5
+from medzoo.weights.formats.hdf5 import open_hdf5, refuse_damage
 
 Reader = Callable[[Path], dict[str, LazyTensor]]
 
@@ -122,7 +122,7 @@ def _find_reader(path: Path) -> tuple[str, Reader]:
     if not start:
         raise WeightsError(f"{path} is empty", "a weights file", "to copy or download it again")
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        with open_hdf5(path) as file:
+        with open_hdf5(path) as file, refuse_damage(path):
             for reader in (keras_legacy_h5, keras_v3):
                 if reader.matches(file):
                     return reader.NAME, reader.read_headers

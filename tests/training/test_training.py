@@ -68,20 +68,6 @@ def test_only_a_run_can_be_overwritten(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-class _Scripted:
-    """Stands for a model whose validation logits are given epoch by epoch."""
-
-    def __init__(self, model: object, logits: list[np.ndarray]) -> None:
-        self.logits = iter(logits)
-        self.model = model
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.model, name)
-
-    def predict_on_batch(self, images: object) -> np.ndarray:
-        return next(self.logits)
-
-
 def _score(tmp_path: Path, labels: list[str], epochs: list[list[float]]) -> object:
     """Run the callback over scripted epochs; each epoch gives a logit per validation row."""
     import pandas as pd
@@ -96,8 +82,9 @@ def _score(tmp_path: Path, labels: list[str], epochs: list[list[float]]) -> obje
     model = medzoo.build("cbr_tiny", classes=2, channels=1, input_size=32)
     model.compile(optimizer="sgd", loss="mse")
     score = ValidationScore(Run(tmp_path), data, [(None, None)], images=1)
-    logits = [np.array([[0.0, value] for value in row]) for row in epochs]
-    score.set_model(_Scripted(model, logits))
+    logits = iter([np.array([[0.0, value] for value in row]) for row in epochs])
+    model.predict_on_batch = lambda images: next(logits)
+    score.set_model(model)
     for epoch in range(len(epochs)):
         score.on_epoch_begin(epoch)
         score.on_epoch_end(epoch, {"loss": 1.0})
@@ -156,3 +143,34 @@ def test_the_phantom_is_learnt_and_never_beyond_its_limit(tmp_path: Path) -> Non
     assert area["n"] == 4000
     assert area["value"] > 0.7
     assert area["low"] < 0.9214, "significantly above the ideal observer: labels leak into the images"
+
+
+def test_recalibration_measures_what_training_sees() -> None:
+    """The moving statistics become the mean of the batches' own, whatever they were before."""
+    import keras
+    import tensorflow as tf
+
+    from medzoo.training.norms import make_recalibration
+
+    inputs = keras.Input((4, 4, 2))
+    model = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs))
+    images = np.random.default_rng(0).normal([3.0, -1.0], [0.01, 5.0], (60, 4, 4, 2)).astype(np.float32)
+    batches = tf.data.Dataset.from_tensor_slices((images, images)).batch(25)  # 25, 25, 10
+    recalibrate = make_recalibration(model, batches)
+    assert recalibrate is not None
+    recalibrate()
+    norm = model.get_layer("norm")
+    parts = [images[:25], images[25:50], images[50:]]
+    variance = sum(len(part) * part.astype(np.float64).var(axis=(0, 1, 2)) for part in parts) / 60
+    np.testing.assert_allclose(norm.moving_mean.numpy(), images.mean(axis=(0, 1, 2)), rtol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance.numpy(), variance, rtol=1e-3)
+    assert norm.momentum == 0.99
+
+
+def test_a_network_without_batch_norm_needs_no_recalibration() -> None:
+    import keras
+
+    from medzoo.training.norms import make_recalibration
+
+    inputs = keras.Input((3,))
+    assert make_recalibration(keras.Model(inputs, keras.layers.Dense(2)(inputs)), None) is None

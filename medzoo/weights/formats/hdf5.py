@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -26,18 +27,47 @@ def open_hdf5(path: Path) -> h5py.File:
         ) from error
 
 
-def member(group: h5py.Group, name: str, path: Path) -> h5py.Group | h5py.Dataset:
-    """Give one member of a group, refusing links that lead out of the file.
+@contextlib.contextmanager
+def refuse_damage(path: Path) -> Iterator[None]:
+    """Turn whatever h5py raises on a damaged structure into one refusal.
 
     Raises:
-        WeightsError: the member is absent, or an external link.
+        WeightsError: names that are no text, lost objects, unknown types, groups that hold themselves.
     """
-    link = group.get(name, getlink=True)
-    if link is None:
-        raise WeightsError(f"{path} names {group.name}/{name} but does not hold it", "a whole weights file")
-    if isinstance(link, h5py.ExternalLink):
-        raise WeightsError(f"{path} links {group.name}/{name} to another file", "tensors in the file itself")
-    return group[name]
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        reason = str(error).split("(")[-1].rstrip(")'\"")
+        raise WeightsError(
+            f"{path} is a damaged HDF5 file ({reason})", "a whole file", "to copy or download it again"
+        ) from error
+
+
+#: Groups nested deeper than any real model: a cycle of hard links.
+DEEPEST = 40
+
+
+def member(group: h5py.Group, name: str, path: Path) -> h5py.Group | h5py.Dataset:
+    """Give one member of a group by name or by path below it, refusing links at every step of the way.
+
+    Keras writes no links: an external one reads another file, a soft one can lead in circles.
+
+    Raises:
+        WeightsError: the member is absent, a link, or nested without end.
+    """
+    found: h5py.Group | h5py.Dataset = group
+    for part in name.strip("/").split("/"):
+        link = found.get(part, getlink=True) if isinstance(found, h5py.Group) else None
+        if link is None:
+            raise WeightsError(
+                f"{path} names {group.name}/{name} but does not hold it", "a whole weights file"
+            )
+        if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
+            raise WeightsError(f"{path} holds a link at {group.name}/{name}", "tensors in the file itself")
+        found = found[part]
+    if found.name.count("/") > DEEPEST:
+        raise WeightsError(f"{path} nests groups more than {DEEPEST} deep", "a Keras weights file")
+    return found
 
 
 def dataset_reader(dataset: h5py.Dataset, path: Path) -> Callable[[], np.ndarray]:
@@ -48,10 +78,8 @@ def dataset_reader(dataset: h5py.Dataset, path: Path) -> Callable[[], np.ndarray
     """
 
     def read() -> np.ndarray:
-        try:
+        with refuse_damage(path):
             return np.asarray(dataset[()])
-        except OSError as error:
-            raise WeightsError(f"{path} is damaged at {dataset.name}", "a whole file") from error
 
     return read
 
@@ -64,7 +92,7 @@ def check_dataset(dataset: object, path: Path) -> h5py.Dataset:
     """
     if not isinstance(dataset, h5py.Dataset):
         raise WeightsError(f"{path} holds a group where a tensor belongs", "a Keras weights file")
-    if dataset.dtype.kind not in "fiub":
+    if dataset.dtype.kind not in "fiub" or dataset.shape is None:
         raise WeightsError(f"{path} holds {dataset.dtype} at {dataset.name}", "numbers")
     if dataset.is_virtual or dataset.external:
         raise WeightsError(f"{path} keeps {dataset.name} in other files", "tensors in the file itself")

@@ -8,7 +8,7 @@ import h5py
 
 from medzoo.errors import WeightsError
 from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
-from medzoo.weights.formats.hdf5 import check_dataset, dataset_reader, member, open_hdf5
+from medzoo.weights.formats.hdf5 import check_dataset, dataset_reader, member, open_hdf5, refuse_damage
 
 NAME = "keras_legacy_h5"
 
@@ -28,7 +28,12 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
         WeightsError: the file is damaged, or lists tensors that it does not hold.
     """
     file = open_hdf5(path)
-    root = member(file, "model_weights", path) if "model_weights" in file else file
+    with refuse_damage(path):
+        return _read_layers(member(file, "model_weights", path) if "model_weights" in file else file, path)
+
+
+def _read_layers(root: h5py.Group, path: Path) -> dict[str, LazyTensor]:
+    """Read the headers of every layer's tensors below a group."""
     tensors: dict[str, LazyTensor] = {}
     for layer in _names(root, "layer_names", path):
         group = member(root, layer, path)
@@ -37,6 +42,8 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
             name = written.removesuffix(":0")
             if name in tensors:
                 name = f"{layer}/{name}"
+            if name in tensors:
+                raise WeightsError(f"{path} holds two tensors named {name!r}", "unique names")
             spec = TensorSpec(name, dataset.shape, str(dataset.dtype), role_of(name))
             tensors[name] = lazy_tensor(spec, dataset_reader(dataset, path))
     return tensors

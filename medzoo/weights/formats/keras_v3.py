@@ -10,7 +10,7 @@ import h5py
 
 from medzoo.errors import WeightsError
 from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
-from medzoo.weights.formats.hdf5 import check_dataset, dataset_reader, member, open_hdf5
+from medzoo.weights.formats.hdf5 import check_dataset, dataset_reader, member, open_hdf5, refuse_damage
 
 NAME = "keras_v3"
 
@@ -55,11 +55,12 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
     """
     file = open_hdf5(path)
     tensors: dict[str, LazyTensor] = {}
-    for name, dataset in _walk(file, "", path):
-        if name in tensors:
-            raise WeightsError(f"{path} holds two tensors named {name!r}", "unique names")
-        spec = TensorSpec(name, dataset.shape, str(dataset.dtype), role_of(name))
-        tensors[name] = lazy_tensor(spec, dataset_reader(dataset, path))
+    with refuse_damage(path):
+        for name, dataset in _walk(file, "", path):
+            if name in tensors:
+                raise WeightsError(f"{path} holds two tensors named {name!r}", "unique names")
+            spec = TensorSpec(name, dataset.shape, str(dataset.dtype), role_of(name))
+            tensors[name] = lazy_tensor(spec, dataset_reader(dataset, path))
     return tensors
 
 

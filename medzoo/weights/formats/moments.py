@@ -69,7 +69,7 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
                 "pip install --upgrade medzoo",
             )
         return {row[0]: _tensor(row, path) for row in content["tensors"]}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WeightsError(
             f"{path} is no whole moments file", "one that `medzoo weights moments` wrote"
         ) from error

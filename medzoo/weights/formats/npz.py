@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -14,6 +15,9 @@ from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
 
 NAME = "npz"
 
+#: What zipfile, zlib and NumPy raise on a damaged or encrypted archive.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError, KeyError)
+
 
 def read_headers(path: Path) -> dict[str, LazyTensor]:
     """Read each member's NumPy header; values are read one member at a time, object arrays never.
@@ -23,6 +27,12 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
     """
     try:
         archive = zipfile.ZipFile(path)
+        if not any(entry.endswith(".npy") for entry in archive.namelist()):
+            raise WeightsError(
+                f"{path} is a zip archive without NumPy arrays",
+                "an .npz file",
+                "model.save_weights(…) for a .keras archive",
+            )
         tensors = {}
         for entry in archive.namelist():
             name = entry.removesuffix(".npy")
@@ -32,7 +42,7 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
                 raise WeightsError(f"{path} holds {dtype} at {name!r}", "arrays of numbers")
             spec = TensorSpec(name, shape, str(dtype), role_of(name))
             tensors[name] = lazy_tensor(spec, _reader(archive, entry, path))
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{path} is a damaged .npz file ({error})", "a whole file") from error
     return tensors
 
@@ -52,7 +62,7 @@ def _reader(archive: zipfile.ZipFile, entry: str, path: Path) -> Callable[[], np
         try:
             with archive.open(entry) as stream:
                 return np.lib.format.read_array(stream, allow_pickle=False)
-        except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        except _DAMAGE as error:
             raise WeightsError(f"{path} is damaged at {entry!r}", "a whole file") from error
 
     return read
