@@ -15,6 +15,8 @@ def command() -> None:
 
     \b
     Example:
+      medzoo weights list
+      medzoo weights fetch mobilenet_075.imagenet
       medzoo weights inspect mobilenet_075.imagenet
       medzoo weights moments weights.h5 --out weights.moments.json
     """
@@ -44,6 +46,28 @@ def list_command(as_json: bool) -> None:
         for card in cards
     ]
     print_columns(("card", "size", "classes", "licence", "moments bundled", "cached"), rows, numbers=(1, 2))
+
+
+@command.command("show")
+@click.argument("card")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show_command(card: str, as_json: bool) -> None:
+    """Print all that a card says: where the weights lie, their digest, licence and contract.
+
+    \b
+    Example:
+      medzoo weights show mobilenet_075.imagenet
+    """
+    from dataclasses import asdict
+
+    from medzoo.weights.cards import cached_path, find_card
+
+    found = find_card(card)
+    content = asdict(found) | {"cached": str(cached_path(found)) if cached_path(found).exists() else ""}
+    if as_json:
+        print_json(content)
+        return
+    print_columns(("field", "value"), [(name, str(value) or "—") for name, value in content.items()])
 
 
 @command.command("fetch")

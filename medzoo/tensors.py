@@ -242,14 +242,18 @@ def name_variables(model: Any) -> dict[str, Any]:
         PlanError: the model has no weights yet, because it was not built.
     """
     named: dict[str, Any] = {}
+    prefix = f"{model.name}/"
     if not getattr(model, "built", True) or not model.weights:
         raise PlanError(
             f"model {model.name!r} has no weights yet", "a built model", "model.build(input_shape) first"
         )
+    # A Sequential model puts its own name before its layers' paths, a functional one does not.
+    is_prefixed = all(variable.path.startswith(prefix) for variable in model.weights)
     for variable in model.weights:
-        name, repeat = variable.path, 1
+        path = variable.path.removeprefix(prefix) if is_prefixed else variable.path
+        name, repeat = path, 1
         while name in named:
             repeat += 1
-            name = f"{variable.path}#{repeat}"
+            name = f"{path}#{repeat}"
         named[name] = variable
     return named

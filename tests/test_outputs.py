@@ -19,7 +19,7 @@ def test_a_new_file_appears_whole_and_alone(tmp_path: Path) -> None:
         beside.write_bytes(b"half")
         assert not path.exists()
     assert path.read_bytes() == b"half"
-    assert os.listdir(path.parent) == ["a.weights.h5"]
+    assert [path.name for path in path.parent.iterdir()] == ["a.weights.h5"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -35,7 +35,7 @@ def test_an_exception_leaves_the_old_file_and_no_other(tmp_path: Path, error: ty
     with pytest.raises(error):
         fail()
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_a_file_that_the_caller_removed_is_an_error_and_leaves_the_old_one(tmp_path: Path) -> None:

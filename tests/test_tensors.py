@@ -95,7 +95,7 @@ def test_a_lazy_tensor_is_read_when_asked_for() -> None:
 
 def test_an_unknown_tensor_is_named_with_the_nearest() -> None:
     source = source_from_arrays({"conv1/kernel": np.zeros(1), "head/bias": np.zeros(1)}, origin="mine")
-    with pytest.raises(WeightsError, match="mine holds no tensor 'conv2/kernel'; expected .*'conv1/kernel'"):
+    with pytest.raises(WeightsError, match=r"mine holds no tensor 'conv2/kernel'; expected .*'conv1/kernel'"):
         source["conv2/kernel"]
     assert "conv2/kernel" not in source
     assert source.get("conv2/kernel") is None
@@ -134,5 +134,5 @@ def test_every_variable_gets_a_name_of_its_own() -> None:
 
 @pytest.mark.parametrize("model", [_model([]), _model(["dense/kernel"], built=False)])
 def test_a_model_without_weights_is_refused(model: SimpleNamespace) -> None:
-    with pytest.raises(PlanError, match="'toy' has no weights yet; expected a built model; try model.build"):
+    with pytest.raises(PlanError, match=r"'toy' has no weights yet; expected a built model; try model.build"):
         name_variables(model)

@@ -114,9 +114,11 @@ def _trace_feeds(model: Any) -> dict[str, tuple[str, ...]]:
     depthwise convolutions, sums, concatenations) to the nearest layers that make them. Models without a
     graph (subclassed ones) give an empty mapping.
     """
+    # A built Sequential keeps its graph in a functional model of its own.
+    model = getattr(model, "_functional", None) or model
     if not hasattr(model, "_nodes_by_depth"):
         return {}
-    feeds = {}
+    feeds: dict[str, tuple[str, ...]] = {}
     known: dict[int, tuple[str, ...]] = {}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
@@ -127,12 +129,25 @@ def _trace_feeds(model: Any) -> dict[str, tuple[str, ...]]:
                 )
             )
             makes_channels = _makes_channels(operation)
-            if makes_channels or getattr(operation, "weights", None):
+            if _filters_apart(operation) and supplied in ((), (INPUT,)):
+                # Each channel of the image has its own filter: summed kernels would not answer as they did.
+                feeds[operation.name], makes_channels = (), True
+            elif makes_channels or getattr(operation, "weights", None):
                 feeds[operation.name] = supplied or (INPUT,)
             outputs = (operation.name,) if makes_channels else supplied
             for tensor in node.output_tensors:
                 known[id(tensor)] = outputs or (INPUT,)
     return feeds
+
+
+def _filters_apart(operation: Any) -> bool:
+    """Tell whether a layer filters each input channel on its own."""
+    return type(operation).__name__ in {
+        "DepthwiseConv1D",
+        "DepthwiseConv2D",
+        "SeparableConv1D",
+        "SeparableConv2D",
+    }
 
 
 def _makes_channels(operation: Any) -> bool:

@@ -134,4 +134,5 @@ class ProgressBar(keras.callbacks.Callback):
 
     def stop(self) -> None:
         """Remove the bar, also after an interruption."""
-        self.bar.stop()
+        if self.task is not None:
+            self.bar.stop()

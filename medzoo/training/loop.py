@@ -17,7 +17,7 @@ from medzoo.errors import DataError, TrainingError
 from medzoo.evaluation.predictions import write_predictions
 from medzoo.evaluation.scores import evaluate, write_metrics
 from medzoo.outputs import write_text
-from medzoo.training.config import TrainConfig, format_config
+from medzoo.training.config import RunSection, TrainConfig, format_config
 from medzoo.training.prepare import Prepared, Report, announce, describe_environment, name_run, prepare
 from medzoo.training.rundir import Run, choose_folder, create_run
 from medzoo.transplant.record import format_record
@@ -45,7 +45,7 @@ def train(config: TrainConfig, report: Report | None = None) -> Run:
         announce(prepared, report)
         report(f"run {folder}")
     run = create_run(folder)
-    write_text(run / "config.toml", format_config(prepared.config))
+    write_text(run / "config.toml", format_config(prepared.config.model_copy(update={"run": RunSection()})))
     try:
         _train_in(run, prepared, visible=report is not None)
     except KeyboardInterrupt:

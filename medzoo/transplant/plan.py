@@ -105,12 +105,12 @@ def make_plan(
         raise PlanError(f"seed {seed}", "a whole number of 0 or more", "--seed 0")
     rules = tuple(rules)
     steps: list[Step] = []
-    problems: list[str] = []
+    problems: list[PlanError] = []
     for tensor in target.tensors.values():
         try:
             steps.append(_make_step(tensor, source, target, rules))
         except PlanError as problem:
-            problems.append(str(problem))
+            problems.append(problem)
     unused = tuple(name for name in source if name not in target.tensors)
     if problems:
         _refuse(problems, source, target, unused)
@@ -143,11 +143,11 @@ def needs_values(rules: Iterable[Rule], target: Target) -> bool:
     return any(find_method(name).needs == "values" for name in deciding if name)
 
 
-def _refuse(problems: Sequence[str], source: Source, target: Target, unused: Sequence[str]) -> None:
+def _refuse(problems: Sequence[PlanError], source: Source, target: Target, unused: Sequence[str]) -> None:
     """Raise one error for all impossible steps, with both inventories' sizes and what was left over."""
     more = f" (and {len(problems) - 1} more such tensors)" if len(problems) > 1 else ""
     left = f"; left over in the source: {', '.join(unused[:3])}" if unused else ""
-    found = f"{problems[0]}{more}; source {len(source)} tensors, target {len(target.tensors)}{left}"
+    found = f"{problems[0].found}{more}; source {len(source)} tensors, target {len(target.tensors)}{left}"
     raise PlanError(found, "weights of the same architecture", "medzoo weights inspect SRC")
 
 
@@ -163,8 +163,9 @@ def _make_step(tensor: TensorSpec, source: Source, target: Target, rules: Sequen
     if find_method(rule.method).needs == "nothing":
         return _check_step(Step(tensor, None, rule.method, options), source)
     if tensor.name not in source:
+        near = nearest(tensor.name, source, count=2) if len(source) else "none"
         raise PlanError(
-            f"the source has no {tensor.name!r} {format_shape(tensor.shape)}", nearest(tensor.name, source)
+            f"the source has no {tensor.name!r} {format_shape(tensor.shape)}, nearest {near.removeprefix('one of ')}"
         )
     given = source[tensor.name].spec
     if given.shape != tensor.shape:

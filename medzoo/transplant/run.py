@@ -28,8 +28,8 @@ def run(plan: Plan, source: Source) -> Iterator[tuple[str, np.ndarray]]:
     if any(step.uses_source for step in plan.steps) and source.digest != plan.source_digest:
         raise PlanError(
             f"{source.origin} has digest {source.digest[:19]}…",
-            f"the planned source, {plan.source_digest[:19]}…",
-            "--src with the file that the plan was made for",
+            f"{plan.source_digest[:19]}…, the digest of {plan.origin} when the plan was made",
+            "--src with just that file; moments and weights are different files",
         )
     for step in plan.steps:
         if step.method != "keep":

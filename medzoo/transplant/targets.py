@@ -25,7 +25,9 @@ def fit_options(source: Source, target: Target, classes: int | None, channels: i
     channels = count_channels(source, target) if channels is None else channels
     if classes is None:
         raise ConfigError(
-            f"{source.origin} has no head to take the number of classes from", "a number", "--classes N"
+            f"no number of classes was given, and the source ({source.origin}) has no {HEAD!r} to take it from",
+            "a number",
+            "--classes N",
         )
     return classes, channels
 

@@ -76,7 +76,11 @@ def find_card(name: str) -> WeightCard:
         if card.name == name:
             return card
     known = nearest(name, [card.name for card in list_cards()])
-    raise WeightsError(f"no weights card {name!r} and no file of that name", known, "medzoo weights list")
+    raise WeightsError(
+        f"no weights card {name!r} and no file of that name",
+        known,
+        "medzoo weights list, or a weights file as --src",
+    )
 
 
 def moments_path(card: WeightCard) -> Path:

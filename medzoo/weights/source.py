@@ -138,6 +138,7 @@ def _find_reader(path: Path) -> tuple[str, Reader]:
     raise WeightsError(
         f"{path} is no weights file that medzoo reads",
         "Keras .h5 or .weights.h5, .npz, .safetensors or a moments file",
+        "saving it as .safetensors where it was made",
     )
 
 

@@ -88,9 +88,7 @@ def test_the_tables_on_disk_are_what_generate_writes(generated: Path) -> None:
 
 
 @EVERY_ROW
-def test_stages_are_disjoint_and_hold_every_layer(
-    spec: ModelSpec, networks: dict[str, keras.Model]
-) -> None:
+def test_stages_are_disjoint_and_hold_every_layer(spec: ModelSpec, networks: dict[str, keras.Model]) -> None:
     for layer in networks[spec.name].layers:
         holders = [stage.name for stage in spec.stages if stage.holds(layer.name)]
         expected = 0 if isinstance(layer, keras.layers.InputLayer) else 1
@@ -122,7 +120,10 @@ def test_stages_follow_the_graph_and_end_at_their_output(
     assert [part.holds(part.output) for part in parts] == [True] * len(parts)
     assert all(model.get_layer(part.output).name == part.output for part in parts)
     rank = {
-        layer.name: index for layer in model.layers for index, part in enumerate(parts) if part.holds(layer.name)
+        layer.name: index
+        for layer in model.layers
+        for index, part in enumerate(parts)
+        if part.holds(layer.name)
     }
     for layer in model.layers:
         for node in layer._inbound_nodes:

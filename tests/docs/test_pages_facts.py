@@ -52,8 +52,8 @@ def find_table(text: str, *head: str) -> list[list[str]]:
 
 
 def _names(cell: str) -> list[str]:
-    """List the back-quoted words of a cell or a text."""
-    return re.findall(r"`([^`]+)`", cell)
+    """List the back-quoted words of a cell or a text, fenced blocks left out."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", cell, flags=re.MULTILINE | re.DOTALL))
 
 
 def test_config_keys_and_defaults() -> None:
@@ -216,7 +216,7 @@ def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
     rows = {row[0].strip("*"): row[1] for row in find_table(section, "package", "why")}
     rows |= {row[0].strip("*"): row[1] for row in find_table(section, "development package", "why")}
     assert set(rows) == wanted
-    assert all(len(reason) > 20 for reason in rows.values())
+    assert all(len(reason.split()) >= 3 for reason in rows.values())
 
 
 def test_make_targets() -> None:

@@ -13,9 +13,7 @@ from medzoo.tensors import Source, Target
 
 def _arrays(target: Target, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {
-        name: rng.uniform(0.1, 1, spec.shape).astype("float32") for name, spec in target.tensors.items()
-    }
+    return {name: rng.uniform(0.1, 1, spec.shape).astype("float32") for name, spec in target.tensors.items()}
 
 
 @pytest.fixture

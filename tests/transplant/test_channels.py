@@ -99,6 +99,26 @@ def test_other_shapes_are_refused(
         medzoo.make_plan(source, target, recipes.copy())
 
 
+@pytest.mark.parametrize("first", [keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D])
+def test_filters_of_single_channels_are_never_summed(
+    arrays_for: Callable[..., dict[str, np.ndarray]], first: type[keras.layers.Layer]
+) -> None:
+    """Σ_c a_c·b_c of a depthwise kernel and the mixing one after it is not (Σ a_c)·(Σ b_c)."""
+
+    def target(channels: int) -> Target:
+        inputs = keras.Input((8, 8, channels))
+        options = {"kernel_size": 3, "name": "first", "use_bias": False}
+        if first is keras.layers.SeparableConv2D:
+            options["filters"] = 4
+        mixed = keras.layers.Conv2D(4, 1, name="mix", use_bias=False)(first(**options)(inputs))
+        return medzoo.describe(keras.Model(inputs, mixed))
+
+    source = medzoo.source_from_arrays(arrays_for(target(3)))
+    with pytest.raises(PlanError, match=r"'first/.*kernel' is 3×3×3×1 in the source, 3×3×1×1 in the target"):
+        medzoo.make_plan(source, target(1), recipes.copy())
+    assert medzoo.make_plan(source, target(3), recipes.copy()).coverage == 1.0
+
+
 def test_without_a_graph_no_kernel_is_adapted(arrays_for: Callable[..., dict[str, np.ndarray]]) -> None:
     def target(channels: int) -> Target:
         spec = TensorSpec("conv/kernel", (3, 3, channels, 4), "float32", Role.KERNEL)

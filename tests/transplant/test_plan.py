@@ -36,7 +36,9 @@ def test_nothing_is_read_while_planning(tiny: Source) -> None:
 
 
 def test_a_tensor_without_a_rule_is_refused(tiny: Source) -> None:
-    with pytest.raises(PlanError, match=r"no rule covers 'head/kernel' \(kernel\) \(and 1 more such tensors\)"):
+    with pytest.raises(
+        PlanError, match=r"no rule covers 'head/kernel' \(kernel\) \(and 1 more such tensors\)"
+    ):
         medzoo.make_plan(tiny, target_for(), [Rule("block*", "copy")])
 
 
@@ -57,7 +59,8 @@ def test_a_tensor_that_the_source_lacks_is_refused_with_both_inventories(
     with pytest.raises(PlanError) as refusal:
         medzoo.make_plan(source, target_for(), recipes.copy())
     message = str(refusal.value)
-    assert "the source has no 'block2_conv/kernel' 5×5×32×64; expected one of 'block" in message
+    assert "the source has no 'block2_conv/kernel' 5×5×32×64" in message
+    assert "'block3_conv/kernel'" in message
     assert "source 21 tensors, target 22" in message
     assert "\n" not in message
 
@@ -84,7 +87,7 @@ def test_what_was_left_over_is_named_beside_what_is_missing(tiny_arrays: dict[st
 def test_moments_are_refused_where_values_are_needed(tiny: Source, tmp_path: Path) -> None:
     medzoo.write_moments(tiny, tmp_path / "m.json")
     moments = medzoo.open_weights(tmp_path / "m.json")
-    with pytest.raises(PlanError, match="copy needs the values of .*m.json holds moments only"):
+    with pytest.raises(PlanError, match=r"copy needs the values of .*m.json holds moments only"):
         medzoo.make_plan(moments, target_for(), recipes.copy())
     with pytest.raises(PlanError, match="copy needs the values of 'block1_bn/gamma'"):
         medzoo.make_plan(moments, target_for(), recipes.stats(norm="keep"))
@@ -102,7 +105,7 @@ def test_a_role_that_a_method_cannot_treat_is_refused(tiny: Source) -> None:
 
 @pytest.mark.parametrize("method", ["coppy", "Resample", ""])
 def test_an_unknown_method_is_refused(tiny: Source, method: str) -> None:
-    with pytest.raises(ConfigError, match="unknown method .*expected one of"):
+    with pytest.raises(ConfigError, match=r"unknown method .*expected one of"):
         medzoo.make_plan(tiny, target_for(), [Rule("*", method)])
 
 
@@ -124,7 +127,7 @@ def test_a_source_without_a_head_leaves_it_fresh(tiny_arrays: dict[str, np.ndarr
     source = without(tiny_arrays, "head/kernel", "head/bias")
     plan = medzoo.make_plan(source, target_for(), recipes.copy())
     assert [step.method for step in plan.steps[-2:]] == ["fresh", "fresh"]
-    with pytest.raises(ConfigError, match="tiny has no head to take the number of classes from"):
+    with pytest.raises(ConfigError, match=r"tiny.* has no .*head.* to take"):
         fit_options(source, target_for(), None, None)
     assert fit_options(source, target_for(), 7, None) == (7, 3)
 

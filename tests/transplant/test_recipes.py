@@ -55,7 +55,9 @@ def test_transfusion_up_to_a_block_of_resnet50() -> None:
 
 @pytest.mark.parametrize("stage", ["conv3_block5", "block3", "Conv3"])
 def test_an_unknown_stage_is_named_with_the_nearest(stage: str) -> None:
-    with pytest.raises(ConfigError, match=f"no stage '{stage}' in this network; expected one of 'conv") as error:
+    with pytest.raises(
+        ConfigError, match=f"no stage '{stage}' in this network; expected one of 'conv"
+    ) as error:
         recipes.transfusion(medzoo.find_model("resnet50").stages, stage)
     assert "\n" not in str(error.value)
 

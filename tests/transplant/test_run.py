@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,9 +40,9 @@ def one_line(error: pytest.ExceptionInfo[Any]) -> str:
 def test_the_file_holds_what_run_yields(tmp_path: Path, plan: Plan, tiny: Source, name: str) -> None:
     record = medzoo.write(plan, tiny, TARGET, tmp_path / name)
     assert record == tmp_path / "a.plan.json"
-    assert sorted(os.listdir(tmp_path)) == sorted(["a.plan.json", name])
+    assert sorted([path.name for path in tmp_path.iterdir()]) == sorted(["a.plan.json", name])
     written = medzoo.open_weights(tmp_path / name)
-    assert list(written) == [step.target.name for step in plan.steps] or name.endswith(".h5")
+    assert set(written) == {step.target.name for step in plan.steps}
     for tensor, values in run(plan, tiny):
         assert np.asarray(written[tensor]).tobytes() == values.tobytes()
 
@@ -81,10 +80,10 @@ def test_a_replay_from_another_source_is_refused(
 ) -> None:
     arrays = tiny_arrays | {"block1_bn/beta": tiny_arrays["block1_bn/beta"] + 1}
     other = medzoo.source_from_arrays(arrays, origin="other")
-    with pytest.raises(PlanError, match="other has digest sha256:.*expected the planned source, sha256:") as error:
+    with pytest.raises(PlanError, match=r"other has digest sha256:.*; expected .*sha256:") as error:
         medzoo.write(plan, other, TARGET, tmp_path / "a.weights.h5")
     assert "--src" in one_line(error)
-    assert os.listdir(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_a_plan_that_takes_nothing_needs_no_source(plan: Plan, tiny: Source) -> None:
@@ -143,7 +142,9 @@ def test_a_damaged_plan_is_refused(tmp_path: Path, content: dict[str, Any], dama
     medzoo.read_plan(path)
     DAMAGES[damage](content)
     path.write_text(json.dumps(content))
-    with pytest.raises(PlanError, match="is no whole plan; expected a plan.json that `medzoo transplant` wrote"):
+    with pytest.raises(
+        PlanError, match=r"is no whole plan; expected a plan.json that `medzoo transplant` wrote"
+    ):
         medzoo.read_plan(path)
 
 
@@ -156,7 +157,7 @@ def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_missing_plan_and_a_later_one_are_refused(tmp_path: Path, content: dict[str, Any]) -> None:
-    with pytest.raises(PlanError, match="no plan file .*c.json"):
+    with pytest.raises(PlanError, match=r"no plan file .*c.json"):
         medzoo.read_plan(tmp_path / "c.json")
     (tmp_path / "b.json").write_text(json.dumps(content | {"version": 2}))
     with pytest.raises(PlanError, match="a plan of version 2; expected version 1"):
@@ -191,7 +192,7 @@ def test_a_value_that_is_not_finite_leaves_nothing(
     plan = medzoo.make_plan(source, TARGET, recipes.copy())
     with pytest.raises(PlanError, match="'block2_conv/kernel' would hold NaN or infinity"):
         medzoo.write(plan, source, TARGET, tmp_path / name)
-    assert os.listdir(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 @OUTPUTS
@@ -216,9 +217,9 @@ def test_a_source_cut_off_after_it_was_opened_leaves_nothing(
     content = bytearray((tmp_path / "s.npz").read_bytes())
     content[2_000_000:2_100_000] = bytes(100_000)
     (tmp_path / "s.npz").write_bytes(content)
-    with pytest.raises(WeightsError, match="s.npz is damaged at 'block4_conv/kernel.npy'"):
+    with pytest.raises(WeightsError, match=r"s.npz is damaged at 'block4_conv/kernel.npy'"):
         medzoo.write(plan, source, TARGET, tmp_path / "out" / name)
-    assert os.listdir(tmp_path / "out") == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == []
 
 
 @OUTPUTS
@@ -230,22 +231,22 @@ def test_another_target_s_plan_is_refused(tmp_path: Path, plan: Plan, tiny: Sour
     ):
         with pytest.raises(PlanError, match="the plan's tensors are not the target's"):
             medzoo.write(plan, tiny, target, tmp_path / name)
-    assert os.listdir(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("name", ["a.h5", "a.npz", "a", "a.weights.h5.txt"])
 def test_only_two_suffixes_are_written(tmp_path: Path, plan: Plan, tiny: Source, name: str) -> None:
     with pytest.raises(ConfigError, match=r"expected a name ending in .weights.h5 or .safetensors"):
         medzoo.write(plan, tiny, TARGET, tmp_path / name)
-    assert os.listdir(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_a_target_without_a_layout_is_written_as_safetensors_only(tmp_path: Path, tiny: Source) -> None:
     foreign = Target(TARGET.tensors, TARGET.feeds, {})
     plan = medzoo.make_plan(tiny, foreign, recipes.copy())
-    with pytest.raises(PlanError, match="layout in a .weights.h5 is not known.*--out FILE.safetensors"):
+    with pytest.raises(PlanError, match=r"layout in a .weights.h5 is not known.*--out FILE.safetensors"):
         medzoo.write(plan, tiny, foreign, tmp_path / "a.weights.h5")
-    assert os.listdir(tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == []
     medzoo.write(plan, tiny, foreign, tmp_path / "a.safetensors")
 
 
@@ -259,7 +260,7 @@ def test_the_same_output_is_recognised(tmp_path: Path, plan: Plan, tiny: Source,
     medzoo.write(plan, tiny, TARGET, path)
     assert check_output(plan, path) is True
     assert check_output(plan, path) is True
-    with pytest.raises(ConfigError, match="exists and holds something else; .*--overwrite"):
+    with pytest.raises(ConfigError, match=r"exists and holds something else; .*--overwrite"):
         check_output(replace(plan, seed=4), path)
 
 
@@ -268,18 +269,18 @@ def test_a_changed_output_is_recognised(tmp_path: Path, plan: Plan, tiny: Source
     medzoo.write(plan, tiny, TARGET, path)
     with h5py.File(path, "r+") as file:
         file["layers/dense/vars/1"][0] = 5
-    with pytest.raises(ConfigError, match="a.weights.h5 exists and holds something else"):
+    with pytest.raises(ConfigError, match=r"a.weights.h5 exists and holds something else"):
         check_output(plan, path)
 
 
 def test_files_of_other_origin_are_not_taken_for_ours(tmp_path: Path, plan: Plan, tiny: Source) -> None:
     path = tmp_path / "a.weights.h5"
     path.write_text("mine")
-    with pytest.raises(ConfigError, match="a.weights.h5 exists"):
+    with pytest.raises(ConfigError, match=r"a.weights.h5 exists"):
         check_output(plan, path)
     path.unlink()
     record_path(path).write_text("mine")
-    with pytest.raises(ConfigError, match="a.plan.json exists"):
+    with pytest.raises(ConfigError, match=r"a.plan.json exists"):
         check_output(plan, path)
 
 

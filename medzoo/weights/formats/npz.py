@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -15,8 +16,18 @@ from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
 
 NAME = "npz"
 
-#: What zipfile, zlib and NumPy raise on a damaged or encrypted archive.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError, KeyError)
+#: What zipfile, zlib and NumPy (which parses headers as Python literals) raise on a damaged archive.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    KeyError,
+)
 
 
 def read_headers(path: Path) -> dict[str, LazyTensor]:
