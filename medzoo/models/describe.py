@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from medzoo.models.catalog import find_model
+from medzoo.models.storage import locate_storage, own_variables
 from medzoo.models.tables import read_table
 from medzoo.specs import ModelSpec
 from medzoo.tensors import INPUT, Initializer, Role, Target, TensorSpec, name_variables, role_of
@@ -49,7 +50,7 @@ def describe_abstractly(
 
 def describe_network(model: Any) -> Target:
     """Describe a built Keras model from its layers and, where it is functional, its graph."""
-    holders = {id(variable): layer for layer in _walk_layers(model) for variable in _own_variables(layer)}
+    holders = {id(variable): layer for layer in _walk_layers(model) for variable in own_variables(layer)}
     tensors = {}
     for name, variable in name_variables(model).items():
         layer = holders.get(id(variable))
@@ -57,17 +58,12 @@ def describe_network(model: Any) -> Target:
         tensors[name] = TensorSpec(
             name, tuple(variable.shape), str(variable.dtype), role, _initializer_of(layer, variable)
         )
-    return Target(tensors, _trace_feeds(model), _locate_storage(model))
+    return Target(tensors, _trace_feeds(model), locate_storage(model))
 
 
 def _walk_layers(model: Any) -> Iterator[Any]:
     """Yield every layer, nested ones included, a container before its contents."""
     yield from model._flatten_layers(include_self=False, recursive=True)
-
-
-def _own_variables(layer: Any) -> list[Any]:
-    """Give the weights that the layer itself created, in the order in which Keras stores them."""
-    return [*layer._trainable_variables, *layer._non_trainable_variables]
 
 
 def _role_in(layer: Any, name: str) -> Role:
@@ -82,6 +78,8 @@ def _initializer_of(layer: Any, variable: Any) -> Initializer | None:
     """Read the layer's own initializer for one of its variables as plain data, or None where unknown."""
     if layer is None:
         return None
+    if variable.name == "bias" and getattr(layer, "unit_forget_bias", False):
+        return None  # an LSTM's bias is zeros and ones by a rule of its own
     declared = getattr(layer, f"{variable.name}_initializer", None)
     if declared is None and variable.name == "kernel":
         declared = getattr(layer, "depthwise_initializer", None)
@@ -155,46 +153,3 @@ def _makes_channels(operation: Any) -> bool:
     if type(operation).__name__ == "DepthwiseConv2D":
         return False
     return any(role_of(weight.path) is Role.KERNEL for weight in getattr(operation, "weights", ()))
-
-
-def _locate_storage(model: Any) -> dict[str, str]:
-    """Locate each tensor in the `.weights.h5` that Keras would write for a functional or sequential model.
-
-    Keras names groups by class and order (`layers/conv2d_1/vars/0`), not by layer name. For models with other
-    containers the mapping stays empty: they are saved by Keras itself after a transplant.
-    """
-    if not {"Functional", "Sequential"} & {kind.__name__ for kind in type(model).__mro__}:
-        return {}  # a subclassed model's groups are named by its attributes
-    names = {id(variable): name for name, variable in name_variables(model).items()}
-    storage: dict[str, str] = {}
-    pending = [("", model)]
-    while pending:
-        prefix, container = pending.pop()
-        used: dict[str, int] = {}
-        for layer in container.layers:
-            group = _unique_group(_snake_case(type(layer).__name__), used)
-            path = f"{prefix}layers/{group}/"
-            if type(layer).__name__ in {"Functional", "Sequential"}:
-                pending.append((path, layer))
-            elif any(child is not layer for child in layer._flatten_layers(recursive=True)):
-                return {}
-            for index, variable in enumerate(_own_variables(layer)):
-                if id(variable) in names:
-                    storage.setdefault(names[id(variable)], f"{path}vars/{index}")
-    return storage if len(storage) == len(names) else {}
-
-
-def _unique_group(name: str, used: dict[str, int]) -> str:
-    """Number repeated class names as Keras does: conv2d, conv2d_1, conv2d_2."""
-    count = used.get(name, 0)
-    used[name] = count + 1
-    return f"{name}_{count}" if count else name
-
-
-def _snake_case(name: str) -> str:
-    """Turn a class name into Keras's group name: BatchNormalization → batch_normalization."""
-    import re
-
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -204,3 +205,26 @@ def test_a_model_is_filled_with_what_the_file_would_hold(tiny: Source, tmp_path:
     written = medzoo.open_weights(tmp_path / "a.safetensors")
     for variable in model.weights:
         assert np.asarray(variable).tobytes() == np.asarray(written[variable.path]).tobytes()
+
+
+def test_a_layer_shared_by_two_nested_models_is_stored_where_keras_stores_it(tmp_path: Path) -> None:
+    shared = keras.layers.Dense(3, name="shared")
+    first, second = (keras.Sequential([keras.Input((3,)), shared], name=name) for name in ("first", "second"))
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="last")(second(first(inputs))))
+    target = medzoo.describe(model)
+    model.save_weights(tmp_path / "keras.weights.h5")
+    with h5py.File(tmp_path / "keras.weights.h5") as file:
+        for name, path in target.storage.items():
+            assert file[path].shape == target.tensors[name].shape, name
+    assert len(target.storage) == 4
+
+
+def test_an_lstm_keeps_its_own_start() -> None:
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, keras.layers.LSTM(2, name="lstm")(inputs))
+    target = medzoo.describe(model)
+    bias = next(spec for name, spec in target.tensors.items() if name.endswith("bias"))
+    assert bias.initializer is None
+    plan = medzoo.make_plan(medzoo.source_from_arrays({}), target, recipes.random())
+    assert {step.method for step in plan.steps if step.target.name == bias.name} == {"keep"}
