@@ -40,9 +40,7 @@ def main() -> None:
             if not (run / "metrics.json").exists():
                 source = [] if mode == "random" else ["--src", chosen.src]
                 given = ["--data", chosen.data, "--model", chosen.model, "--mode", mode, "--seed", seed]
-                command = medzoo_command(
-                    "train", *given, *source, *options, "--out", str(run), "--overwrite"
-                )
+                command = medzoo_command("train", *given, *source, *options, "--out", str(run), "--overwrite")
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             area = json.loads((run / "metrics.json").read_text())["test"]["auroc"]
             notes = json.loads((run / "environment.json").read_text())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import precision
 import startup
 import transplant
 
 if __name__ == "__main__":
     startup.main()
     transplant.main()
+    precision.main()
