@@ -65,6 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader of a pipe left (`| head`): nothing is wrong, and stdout cannot be flushed any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except MemoryError:
+        _stop("out of memory; a smaller model, batch or image may fit")
     except OSError as error:
         _stop(f"{error.strerror or error}: {error.filename or 'the output'}")
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,13 @@ _SETTINGS = {
 @click.option("--mode", help="copy, stats, transfusion or random  [default: copy with --src, else random].")
 @click.option("--upto", metavar="STAGE", help="Last stage or block copied (transfusion).")
 @click.option("--norm", metavar="reset|keep", help="Norm layers under stats  [default: reset].")
+@click.option(
+    "--ignore", multiple=True, metavar="GLOB", help="Source tensors that may stay unused; repeatable."
+)
 @click.option("--epochs", type=int, help="[default: 15]")
 @click.option("--batch-size", type=int, help="[default: 32]")
 @click.option("--lr", type=float, help="Peak learning rate of AdamW  [default: 0.001].")
-@click.option("--seed", type=int, help="Seed of every draw  [default: 0].")
+@click.option("--seed", type=int, help="Seed of weights and order  [default: 0].")
 @click.option("--precision", metavar="auto|float32|mixed_bfloat16", help="[default: auto]")
 @click.option("--xla", metavar="auto|on|off", help="[default: auto]")
 @click.option("--out", help="Run directory  [default: a new one under runs/].")
@@ -66,7 +70,12 @@ _SETTINGS = {
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the metrics as JSON.")
 def command(
-    config: Path | None, extra: tuple[str, ...], overwrite: bool, as_json: bool, **options: Any
+    config: Path | None,
+    extra: tuple[str, ...],
+    ignore: tuple[str, ...],
+    overwrite: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Train a network and write a run: weights, history, predictions, metrics with intervals.
 
@@ -79,12 +88,19 @@ def command(
       medzoo train --data breastmnist.npz --model mobilenet_075 --src imagenet --mode stats --image-size 64
       medzoo train --data manifest.csv --label-column diagnosis --src runs/first --mode transfusion --upto block4
     """
+    from medzoo.errors import ConfigError
     from medzoo.training.config import make_config, parse_setting, read_config
 
     settings = [parse_setting(text) for text in extra]
     settings += [(_SETTINGS[name], value) for name, value in options.items() if value is not None]
     if overwrite:
         settings.append(("run.overwrite", True))
+    if ignore:
+        settings.append(("weights.ignore", ignore))
+    # Batch systems end a job with SIGTERM: it is met as Ctrl-C is.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if config is not None and config.suffix != ".toml":
+        raise ConfigError(f"{config} is no .toml", "a configuration before the options", f"--data {config}")
     base = read_config(config).model_dump(exclude_none=True) if config else {}
     checked = make_config(base, settings)
     with mute_native_notices():

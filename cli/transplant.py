@@ -19,7 +19,10 @@ DEFAULT_MODEL = "mobilenet_075"
 @click.command("transplant")
 @click.option("--src", help="Weights: a card, a tag such as `imagenet`, a run or a file.")
 @click.option("--mode", help="copy, stats, transfusion or random  [default: copy].")
-@click.option("--model", help=f"Network to fill  [default: the card's or run's, else {DEFAULT_MODEL}].")
+@click.option(
+    "--model",
+    help=f"Network to fill  [default: the card's or run's, {DEFAULT_MODEL} for a tag; a file needs it].",
+)
 @click.option("--upto", metavar="STAGE", help="Last stage or block copied (transfusion).")
 @click.option("--norm", metavar="reset|keep", help="Norm layers under stats  [default: reset].")
 @click.option("--classes", type=int, help="Outputs of the head  [default: the source's].")
@@ -117,7 +120,8 @@ def _plan(
         source = open_weights(src, spec.name, values=needs_values(rules, describe(spec)))
     counts = fit_options(source, describe(spec), classes, channels)
     plan = make_plan(source, describe(spec, *counts), rules, seed, ignore)
-    is_tag = src is not None and "." not in src and not Path(src).exists()
+    # A word that is neither the source's own name nor a path is a tag, joined to the default model.
+    is_tag = src is not None and source.origin == f"{DEFAULT_MODEL}.{src}"
     default = " (the default model)" if not model and (src is None or is_tag) else ""
     bundled = ": its bundled moments file, which needs no network" if source.format == "moments" else ""
     return plan, source, f"{spec.name}{default} from {source.origin}{bundled}; mode {mode}, seed {seed}"

@@ -145,7 +145,7 @@ class Source(Mapping[str, LazyTensor]):
     `origin` is the source as typed, `digest` the SHA-256 of the file's bytes (computed when first asked for).
     """
 
-    tensors: Mapping[str, LazyTensor]
+    tensors: Mapping[str, LazyTensor] = field(repr=False)
     origin: str
     format: str
     dialect: str = "keras"
@@ -214,9 +214,9 @@ class Target:
     `model`, `classes` and `channels` name the catalogue row described; `model` is empty for any other network.
     """
 
-    tensors: Mapping[str, TensorSpec]
-    feeds: Mapping[str, tuple[str, ...]]
-    storage: Mapping[str, str]
+    tensors: Mapping[str, TensorSpec] = field(repr=False)
+    feeds: Mapping[str, tuple[str, ...]] = field(repr=False)
+    storage: Mapping[str, str] = field(repr=False)
     model: str = ""
     classes: int = 0
     channels: int = 0
@@ -248,9 +248,9 @@ def name_variables(model: Any) -> dict[str, Any]:
             f"model {model.name!r} has no weights yet", "a built model", "model.build(input_shape) first"
         )
     # A Sequential model puts its own name before its layers' paths, a functional one does not.
-    is_prefixed = all(variable.path.startswith(prefix) for variable in model.weights)
+    is_sequential = any(kind.__name__ == "Sequential" for kind in type(model).__mro__)
     for variable in model.weights:
-        path = variable.path.removeprefix(prefix) if is_prefixed else variable.path
+        path = variable.path.removeprefix(prefix) if is_sequential else variable.path
         name, repeat = path, 1
         while name in named:
             repeat += 1

@@ -10,7 +10,7 @@ import pandas as pd
 
 from medzoo.data.dataset import Listing
 from medzoo.data.images import SUFFIXES, is_file
-from medzoo.data.splits import read_split
+from medzoo.data.splits import ALIASES, read_split
 from medzoo.errors import DataError, nearest
 
 # Compared without case, blanks, hyphens and underscores.
@@ -30,6 +30,7 @@ COMMON_NAMES: Mapping[str, tuple[str, ...]] = {
 REQUIRED = ("image", "label")
 RESERVED = ("id", "split", "label", "patient")
 RESERVED_STARTS = ("score_", "label_", "logit_")
+LONGEST_GROUP = 80  # characters in a cell of a group column
 PROBED = 20  # rows looked at to find the folder of the images
 
 
@@ -52,6 +53,10 @@ def read_manifest(
     cells = read_cells(path)
     named = {"image": image_column, "label": label_column, "split": split_column, "patient": patient_column}
     columns = choose_columns(list(cells.columns), named, str(path))
+    # "set" or "subset" is a split only if it says train and test; else it is a column like any other.
+    is_guess = split_column is None and "split" in columns and fold_name(columns["split"]) != "split"
+    if is_guess and not all(value.lower() in ALIASES for value in cells[columns["split"]]):
+        del columns["split"]
     images, labels = cells[columns["image"]].tolist(), cells[columns["label"]].tolist()
     rows = [int(row) for row in cells.index]
     refuse_empty(images, rows, columns["image"], path)
@@ -66,6 +71,8 @@ def read_manifest(
     if "patient" in columns and any(cells[columns["patient"]]):
         table["patient"] = cells[columns["patient"]].tolist()
     groups = {column: cells[column].tolist() for column in cells.columns if column not in columns.values()}
+    # Reports and other free text are no groups, and predictions should not carry them on.
+    groups = {name: values for name, values in groups.items() if max(map(len, values)) <= LONGEST_GROUP}
     return Listing(
         name=f"{path.resolve().parent.name}/{path.name}",
         table=pd.DataFrame(table | rename_groups(groups)),

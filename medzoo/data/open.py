@@ -57,10 +57,21 @@ def open_dataset(
             raise DataError(f"no folder {str(folder)!r}", "the folder of the images", "--image-folder FOLDER")
         return survey_listing(read_manifest(path, **options, image_folder=folder), seed)
     if path.is_dir():
-        return survey_listing(read_folder(path), seed)
+        return open_folder(path, seed)
     if path.suffix.lower() == ".npz":
         return read_medmnist(path, seed)
     raise DataError(f"{str(source)!r} is no kind of data set known here", SOURCES)
+
+
+def open_folder(path: Path, seed: int) -> Dataset:
+    """Open a folder of class folders; where it is none but holds a table or an archive, the refusal names that."""
+    try:
+        return survey_listing(read_folder(path), seed)
+    except DataError as error:
+        tables = sorted([*path.glob("*.csv"), *path.glob("*.npz")])
+        if not tables:
+            raise
+        raise DataError(error.found, error.expected, f"--data '{tables[0]}', which lies in it") from error
 
 
 def survey_listing(listing: Listing, seed: int) -> Dataset:

@@ -17,6 +17,7 @@ ALIASES: Mapping[str, str] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+MISSING = frozenset({"nan", "null", "n/a", "#n/a", "<na>"})  # how other programs write an empty cell
 FRACTIONS = (0.7, 0.1, 0.2)
 CARVED = 1 / 8  # of the training patients, where a source has no validation split: 7 to 1, as in FRACTIONS
 
@@ -167,6 +168,20 @@ def count_classes(table: pd.DataFrame, source: str) -> None:
     counts = table["label"].value_counts()
     if len(counts) < 2:
         raise DataError(f"{source} has {len(counts)} class{'es' * (len(counts) != 1)}", "two classes or more")
+    folded: dict[str, str] = {}
+    for label in sorted(counts.index):
+        other = folded.setdefault(label.casefold(), label)
+        if other != label:
+            raise DataError(
+                f"{source}: labels {other!r} and {label!r} differ in capitals only",
+                "one spelling of each class",
+            )
+        if label.casefold() in MISSING:
+            raise DataError(
+                f"{source}: {counts[label]} images have the label {label!r}, which says that one is missing",
+                "a class for every image",
+                "filling them in or deleting those rows",
+            )
     once = sorted(counts[counts == 1].index)
     if once:
         raise DataError(

@@ -39,13 +39,13 @@ class Predictions:
     (1, True)
     """
 
-    ids: TextArray
-    labels: FloatArray
-    scores: FloatArray
+    ids: TextArray = field(repr=False)
+    labels: FloatArray = field(repr=False)
+    scores: FloatArray = field(repr=False)
     classes: tuple[str, ...]
-    splits: TextArray
-    patients: TextArray | None = None
-    groups: Mapping[str, TextArray] = field(default_factory=dict)
+    splits: TextArray = field(repr=False)
+    patients: TextArray | None = field(default=None, repr=False)
+    groups: Mapping[str, TextArray] = field(default_factory=dict, repr=False)
     exclusive: bool = True
 
     def __post_init__(self) -> None:
@@ -177,6 +177,8 @@ def load_predictions(path: str | Path) -> Predictions:
     ...     len(load_predictions(run))
     1
     """
+    if not str(path):
+        raise DataError("an empty path", "a predictions file or a run")
     path = Path(path)
     if not path.is_dir():
         return read_predictions(path)
@@ -185,9 +187,15 @@ def load_predictions(path: str | Path) -> Predictions:
         raise DataError(
             f"{path} holds no predictions: the run was interrupted, is still training, or this is not a run",
             "a folder with predictions.csv",
-            f"waiting until training ends, or training again: `medzoo train … --out {path} --overwrite`",
+            _suggest_runs(path),
         )
     return read_predictions(inside)
+
+
+def _suggest_runs(folder: Path) -> str:
+    """Suggest the runs within a folder, or else to train."""
+    runs = sorted(inside.parent for inside in folder.glob("*/predictions.csv"))
+    return f"medzoo evaluate {runs[0]}" if runs else "the folder of a finished run"
 
 
 def write_predictions(predictions: Predictions, path: str | Path, logits: FloatArray | None = None) -> None:

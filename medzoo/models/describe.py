@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from medzoo.errors import PlanError
 from medzoo.models.catalog import find_model
 from medzoo.models.storage import locate_storage, own_variables
 from medzoo.models.tables import read_table
@@ -20,7 +21,7 @@ def describe(model: Any, classes: int = 1000, channels: int = 3) -> Target:
 
     Raises:
         ConfigError: an unknown model name.
-        PlanError: a Keras model that is not built.
+        PlanError: a Keras model that is not built, or no model.
 
     >>> describe("mobilenet_075", classes=2, channels=1).tensors["conv1/kernel"].shape
     (3, 3, 1, 24)
@@ -29,6 +30,8 @@ def describe(model: Any, classes: int = 1000, channels: int = 3) -> Target:
         model = find_model(model)
     if isinstance(model, ModelSpec):
         return read_table(model.name, classes, channels)
+    if not hasattr(model, "weights"):
+        raise PlanError(f"a {type(model).__name__}", "a catalogue row or a built Keras model")
     return describe_network(model)
 
 
@@ -106,36 +109,55 @@ def _initializer_of(layer: Any, variable: Any) -> Initializer | None:
 
 
 def _trace_feeds(model: Any) -> dict[str, tuple[str, ...]]:
-    """Trace, for each layer with a kernel, which layers supply its input channels.
+    """Trace, for each layer with weights, which layers supply its input channels.
 
-    Walks the graph backwards through layers that keep channels (norms, activations, pooling, padding,
-    depthwise convolutions, sums, concatenations) to the nearest layers that make them. Models without a
-    graph (subclassed ones) give an empty mapping.
+    Walks the graph from the input through layers that keep channels (norms, activations, pooling, padding,
+    depthwise convolutions, sums, concatenations) to the nearest layers that make them, and into nested
+    models. Models without a graph (subclassed ones) give an empty mapping.
     """
+    feeds: dict[str, tuple[str, ...]] = {}
+    _trace_model(model, ((INPUT,),), feeds)
+    return feeds
+
+
+def _trace_model(
+    model: Any, inputs: tuple[tuple[str, ...], ...], feeds: dict[str, tuple[str, ...]]
+) -> tuple[str, ...] | None:
+    """Trace one model whose inputs are supplied so; give what supplies its output, or None without a graph."""
     # A built Sequential keeps its graph in a functional model of its own.
     model = getattr(model, "_functional", None) or model
     if not hasattr(model, "_nodes_by_depth"):
-        return {}
-    feeds: dict[str, tuple[str, ...]] = {}
-    known: dict[int, tuple[str, ...]] = {}
+        return None
+    everything = tuple(dict.fromkeys(name for names in inputs for name in names))
+    known = {id(tensor): everything for tensor in model.inputs}
+    if len(inputs) == len(model.inputs):
+        known = {id(tensor): names for tensor, names in zip(model.inputs, inputs, strict=True)}
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
-            operation = node.operation
-            supplied = tuple(
-                dict.fromkeys(
-                    name for tensor in node.input_tensors for name in known.get(id(tensor), (INPUT,))
-                )
-            )
-            makes_channels = _makes_channels(operation)
-            if _filters_apart(operation) and supplied in ((), (INPUT,)):
-                # Each channel of the image has its own filter: summed kernels would not answer as they did.
-                feeds[operation.name], makes_channels = (), True
-            elif makes_channels or getattr(operation, "weights", None):
-                feeds[operation.name] = supplied or (INPUT,)
-            outputs = (operation.name,) if makes_channels else supplied
-            for tensor in node.output_tensors:
-                known[id(tensor)] = outputs or (INPUT,)
-    return feeds
+            if node.input_tensors:
+                outputs = _trace_node(node, known, feeds)
+                known.update((id(tensor), outputs) for tensor in node.output_tensors)
+    names = (known.get(id(tensor), everything) for tensor in model.outputs)
+    return tuple(dict.fromkeys(name for group in names for name in group))
+
+
+def _trace_node(
+    node: Any, known: dict[int, tuple[str, ...]], feeds: dict[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Note what supplies one layer and give what supplies the layers after it."""
+    operation = node.operation
+    groups = tuple(known.get(id(tensor), (INPUT,)) for tensor in node.input_tensors)
+    inner = _trace_model(operation, groups, feeds)
+    if inner is not None:
+        return inner
+    supplied = tuple(dict.fromkeys(name for names in groups for name in names))
+    if _filters_apart(operation) and supplied == (INPUT,):
+        # Each channel of the image has its own filter: summed kernels would not answer as they did.
+        feeds[operation.name] = ()
+        return (operation.name,)
+    if getattr(operation, "weights", None):
+        feeds[operation.name] = supplied
+    return (operation.name,) if _makes_channels(operation) else supplied
 
 
 def _filters_apart(operation: Any) -> bool:

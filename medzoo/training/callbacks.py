@@ -60,11 +60,15 @@ class ValidationScore(keras.callbacks.Callback):
             raise TrainingError(
                 f"the loss is {loss} in epoch {epoch + 1}",
                 "a finite loss",
-                "a lower --lr; the best weights so far are kept",
+                "a lower --lr",
             )
         if self.prepare:
             self.prepare()
         logits = predict_logits(self.model, self.batches)
+        if not np.isfinite(logits).all():
+            raise TrainingError(
+                f"the network's outputs are not finite after epoch {epoch + 1}", "finite ones", "a lower --lr"
+            )
         predictions = make_predictions(self.validation, logits)
         true = np.where(predictions.labels == 1, np.log(np.maximum(predictions.scores, 1e-300)), 0.0)
         validation_loss, score = float(-true.sum(axis=1).mean()), auroc(predictions)

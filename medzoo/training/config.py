@@ -16,19 +16,22 @@ from medzoo.errors import ConfigError, nearest
 class Section(BaseModel):
     """A group of settings that cannot be changed once made and takes no unknown key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSection(Section):
     """Which images, and how they are read."""
 
-    source: str = "phantom"
+    source: str | None = Field(default=None, min_length=1)
     image_column: str | None = None
     label_column: str | None = None
     split_column: str | None = None
     patient_column: str | None = None
     image_folder: str | None = None
-    image_size: int | None = Field(default=None, ge=1)
+    image_size: int | None = Field(default=None, ge=1, le=16384)
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="draws splits that the data lack, and the phantom"
+    )
 
 
 class ModelSection(Section):
@@ -42,21 +45,22 @@ class ModelSection(Section):
 class WeightsSection(Section):
     """How the network is initialised; a mode of None is `copy` with a source and `random` without."""
 
-    src: str | None = None
+    src: str | None = Field(default=None, min_length=1)
     mode: str | None = None
     upto: str | None = None
     norm: str | None = None
+    ignore: tuple[str, ...] | None = None
 
 
 class TrainingSection(Section):
     """How the network is trained."""
 
-    epochs: int = Field(default=15, ge=1)
-    batch_size: int = Field(default=32, ge=1)
+    epochs: int = Field(default=15, ge=1, le=10**6)
+    batch_size: int = Field(default=32, ge=1, le=2**20)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of all steps")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     batch_norm: Literal["recalibrate", "train"] = "recalibrate"
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     xla: Literal["auto", "on", "off"] = "auto"
@@ -65,7 +69,7 @@ class TrainingSection(Section):
 class RunSection(Section):
     """Where the results go; without `out` a new folder under `runs` is made."""
 
-    out: str | None = None
+    out: str | None = Field(default=None, min_length=1)
     overwrite: bool = False
 
 

@@ -11,15 +11,22 @@ import numpy as np
 import pandas as pd
 
 from medzoo.data.dataset import Dataset
-from medzoo.data.images import find_unreadable
 from medzoo.data.pipeline import make_batches
-from medzoo.errors import DataError, TrainingError
+from medzoo.errors import TrainingError
 from medzoo.evaluation.predictions import write_predictions
 from medzoo.evaluation.scores import evaluate, write_metrics
 from medzoo.outputs import write_text
 from medzoo.training.config import RunSection, TrainConfig, format_config
-from medzoo.training.prepare import Prepared, Report, announce, describe_environment, name_run, prepare
-from medzoo.training.rundir import Run, choose_folder, create_run
+from medzoo.training.prepare import (
+    Prepared,
+    Report,
+    announce,
+    check_pixels,
+    describe_environment,
+    name_run,
+    prepare,
+)
+from medzoo.training.rundir import Run, choose_folder, open_run
 from medzoo.transplant.record import format_record
 from medzoo.transplant.run import apply
 
@@ -27,32 +34,33 @@ from medzoo.transplant.run import apply
 def train(config: TrainConfig, report: Report | None = None) -> Run:
     """Train a network as configured and give its run directory.
 
-    Everything that can be refused is refused before the directory is made. Seeds Python, NumPy and the
-    backend. `report` receives notes for a person; without it the run is silent.
+    Whatever can be refused is refused before the directory is made: every image is decoded once before. An
+    earlier run is replaced only when the new one is done. Seeds Python, NumPy and the backend. `report`
+    receives notes for a person; without it the run is silent.
 
     Raises:
         ConfigError, DataError, WeightsError, PlanError: what was asked for cannot be done.
-        TrainingError: the loss stopped being finite, or memory ran out.
+        TrainingError: the loss or the scores stopped being finite, or memory ran out.
 
     >>> import tempfile
     >>> from medzoo.training.config import make_config
     >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
     ...     run = train(make_config({"training": {"epochs": 1}, "run": {"out": f"{folder}/run"}}))
     """
-    prepared = prepare(config)
+    prepared = prepare(config, report)
     folder = choose_folder(config.run.out, config.run.overwrite, name_run(prepared))
     if report:
-        announce(prepared, report)
+        announce(prepared, config.data.source is not None, report)
         report(f"run {folder}")
-    run = create_run(folder)
-    write_text(run / "config.toml", format_config(prepared.config.model_copy(update={"run": RunSection()})))
     try:
-        _train_in(run, prepared, visible=report is not None)
+        with open_run(folder) as run:
+            # Where a run lies is no part of what it is: a run's own configuration starts a new run.
+            settings = prepared.config.model_copy(update={"run": RunSection()})
+            write_text(run / "config.toml", format_config(settings))
+            _train_in(run, prepared, visible=report is not None)
     except KeyboardInterrupt:
-        kept = (
-            "its history and best weights so far" if (run / "history.csv").exists() else "its configuration"
-        )
-        raise KeyboardInterrupt(f"interrupted; {run.path} keeps {kept}") from None
+        kept = "keeps its history and best weights so far" if folder.exists() else "was not begun"
+        raise KeyboardInterrupt(f"interrupted; {folder} {kept}") from None
     return run
 
 
@@ -68,16 +76,14 @@ def _train_in(run: Run, prepared: Prepared, visible: bool) -> None:
     try:
         best_epoch = _fit(run, prepared, visible)
         metrics = _finish(run, prepared)
-    except tf.errors.InvalidArgumentError as error:
-        culprit = find_unreadable(prepared.dataset)
-        if culprit is None:
-            raise
-        raise DataError(f"{culprit} cannot be decoded", "a whole image", "to replace or remove it") from error
-    except tf.errors.ResourceExhaustedError as error:
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         size = prepared.config.training.batch_size
         raise TrainingError(
-            f"out of memory at batch size {size}", "less", f"--batch-size {size // 2}"
+            f"out of memory at batch size {size}", "less", f"--batch-size {max(1, size // 2)}"
         ) from error
+    except tf.errors.OpError as error:
+        check_pixels(prepared.dataset)  # a file may have changed or gone since it was checked
+        raise TrainingError(f"TensorFlow stopped: {str(error.message).splitlines()[0]}") from error
     finally:
         keras.config.set_dtype_policy(policy)
     environment = describe_environment(prepared) | {
@@ -124,7 +130,7 @@ def _fit(run: Run, prepared: Prepared, visible: bool) -> int:
     model = _build(prepared)
     apply(prepared.plan, prepared.source, model)
     write_text(run / "plan.json", format_record(prepared.plan, {}))
-    images = len(prepared.dataset.of_split("train"))
+    images = int((prepared.dataset.table["split"] == "train").sum())
     steps = -(-images // training.batch_size)
     optimizer = keras.optimizers.AdamW(
         make_cosine(training.learning_rate, steps * training.epochs, training.warmup),
@@ -138,7 +144,7 @@ def _fit(run: Run, prepared: Prepared, visible: bool) -> int:
     )
     batches = _batches(prepared, "train", shuffle=True)
     recalibrate = make_recalibration(model, batches) if training.batch_norm == "recalibrate" else None
-    validation = prepared.dataset.of_split("validation")
+    validation = _without_groups(prepared.dataset.of_split("validation"))
     score = ValidationScore(run, validation, _batches(prepared, "validation"), images, recalibrate)
     bar = ProgressBar(training.epochs, steps, score) if visible else None
     try:
@@ -172,6 +178,11 @@ def _finish(run: Run, prepared: Prepared) -> dict[str, Any]:
     if prepared.dataset.limit is not None:
         metrics["ideal_observer"] = {"auroc": prepared.dataset.limit}
     return metrics
+
+
+def _without_groups(dataset: Dataset) -> Dataset:
+    """Give a data set whose table holds only what every epoch's score needs."""
+    return replace(dataset, table=dataset.table[["id", "split", "label"]])
 
 
 def _join(dataset: Dataset, tables: list[Any]) -> Dataset:

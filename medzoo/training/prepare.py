@@ -5,14 +5,16 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import medzoo
 from medzoo.data.dataset import Dataset
+from medzoo.data.images import find_unreadable
 from medzoo.data.open import open_dataset
-from medzoo.errors import ConfigError
+from medzoo.errors import ConfigError, DataError
 from medzoo.models.catalog import find_model
 from medzoo.models.describe import describe
 from medzoo.specs import ModelSpec, check_input_size
@@ -29,6 +31,13 @@ Report = Callable[[str], None]
 
 #: The network of a run that names neither a network nor weights.
 DEFAULT_MODEL = "cbr_tiny"
+DEFAULT_DATA = "phantom"
+
+#: What the images are made: grey or colour.
+CHANNELS = (1, 3)
+
+#: From here on a person is told that images are being decoded.
+MANY_IMAGES = 5000
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,8 @@ class Prepared:
     channels: int
 
 
-def prepare(config: TrainConfig) -> Prepared:
-    """Make every decision of a run: data, network, sizes, plan, precision, XLA."""
+def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
+    """Make every decision of a run: data, network, sizes, plan, precision, XLA; every image is decoded once."""
     data, weights = config.data, config.weights
     # The cheap refusals first: names before images.
     spec = find_model(config.model.name or model_of(weights.src) or DEFAULT_MODEL)
@@ -59,31 +68,58 @@ def prepare(config: TrainConfig) -> Prepared:
     elif mode != "random":
         raise ConfigError(f"mode {mode} without weights", "a card, a tag, a run or a file", "--src imagenet")
     if config.run.out is not None:
-        choose_folder(config.run.out, config.run.overwrite, "")
+        folder = choose_folder(config.run.out, config.run.overwrite, "").resolve()
+        source_path = Path(weights.src or "/").resolve()
+        if weights.src is not None and folder in (source_path, *source_path.parents):
+            raise ConfigError(f"--src {weights.src} lies in the run to be replaced", "another --out")
     dataset = open_dataset(
-        data.source,
+        DEFAULT_DATA if data.source is None else data.source,
         image_column=data.image_column,
         label_column=data.label_column,
         split_column=data.split_column,
         patient_column=data.patient_column,
         image_folder=data.image_folder,
-        seed=config.training.seed,
+        seed=data.seed,
     )
     channels = config.model.channels or dataset.channels
+    if channels not in CHANNELS:
+        raise ConfigError(f"{channels} input channels", "1 (grey) or 3 (colour)", "--channels 1")
     size = data.image_size or _choose_size(spec, dataset)
     check_input_size(spec, size)
-    plan = make_plan(source, describe(spec, len(dataset.classes), channels), rules, config.training.seed)
+    target = describe(spec, len(dataset.classes), channels)
+    plan = make_plan(source, target, rules, config.training.seed, weights.ignore or ())
+    if report and len(dataset.paths) > MANY_IMAGES:
+        report(f"decoding {len(dataset.paths):,} images once, to find unreadable ones before training")
+    check_pixels(dataset)
     gpu = has_gpu()
     resolved = config.model_copy(
         update={
-            "data": data.model_copy(update={"image_size": size}),
+            "data": data.model_copy(
+                update={"image_size": size, "source": _anchor(data.source or DEFAULT_DATA)}
+            ),
             "model": config.model.model_copy(update={"name": spec.name, "channels": channels}),
-            "weights": weights.model_copy(update={"mode": mode}),
+            "weights": weights.model_copy(update={"mode": mode, "src": _anchor(weights.src)}),
         }
     )
     precision = choose_precision(config.training.precision, processor_flags(), gpu)
     xla = choose_xla(config.training.xla, gpu)
     return Prepared(resolved, dataset, spec, source, plan, precision, xla, size, channels)
+
+
+def _anchor(path: str | None) -> str | None:
+    """Make a path that exists absolute, so that a configuration means the same from any folder."""
+    return str(Path(path).resolve()) if path is not None and Path(path).exists() else path
+
+
+def check_pixels(dataset: Dataset) -> None:
+    """Decode every image once, so that a broken one is met before the training and not after it.
+
+    Raises:
+        DataError: the first image that cannot be decoded is named.
+    """
+    culprit = find_unreadable(dataset)
+    if culprit is not None:
+        raise DataError(f"{culprit} cannot be decoded", "a whole image", "to replace or remove it")
 
 
 def _choose_size(spec: ModelSpec, dataset: Dataset) -> int:
@@ -100,16 +136,17 @@ def name_run(prepared: Prepared) -> str:
     return f"{data}-{prepared.spec.name}-{weights.mode}-{training.seed}"
 
 
-def announce(prepared: Prepared, say: Report) -> None:
+def announce(prepared: Prepared, is_given: bool, say: Report) -> None:
     """Say what was decided, and what the data set warns of."""
     data, config = prepared.dataset, prepared.config
     counts = data.table["split"].value_counts()
-    if config.data.source == "phantom":
+    if not is_given:
         say(
             "no data given: the built-in phantom, a faint lesion in power-law noise whose best possible AUROC is known"
         )
     sizes = ", ".join(f"{counts.get(split, 0):,} {split}" for split in ("train", "validation", "test"))
-    say(f"data {data.name}: {sizes}; classes {', '.join(data.classes)}")
+    positive = f"; {data.classes[-1]!r} is the positive one" if len(data.classes) == 2 else ""
+    say(f"data {data.name}: {sizes}; classes {', '.join(map(repr, data.classes))}{positive}")
     for note in data.notes:
         say(f"note: {note}")
     say(f"network {prepared.spec.name}, {prepared.image_size}×{prepared.image_size}×{prepared.channels}")
@@ -129,7 +166,7 @@ def describe_environment(prepared: Prepared) -> dict[str, Any]:
         "machine": platform.machine(),
         "precision": {"value": prepared.precision.value, "reason": prepared.precision.reason},
         "xla": {"value": prepared.xla.value, "reason": prepared.xla.reason},
-        "preprocessing": prepared.spec.preprocessing.name,
-        "data_digest": prepared.dataset.digest,
+        "preprocessing": asdict(prepared.spec.preprocessing),
+        "table_digest": prepared.dataset.digest,
         "notes": list(prepared.dataset.notes),
     }

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from medzoo.errors import ConfigError, TrainingError
 from medzoo.outputs import write_text
 
-#: Every file that a run may hold; `--overwrite` removes these and nothing else.
+#: Bytes that must be free where a run begins.
+LEAST_FREE = 50 * 2**20
+
+#: Every file that a run may hold; `--overwrite` replaces folders of these and no others.
 FILES = (
     "config.toml",
     "plan.json",
@@ -55,7 +59,7 @@ def choose_folder(out: str | None, overwrite: bool, name: str) -> Path:
         return folder
     if not folder.is_dir():
         raise ConfigError(f"{folder} is a file", "a folder for the run", "another --out")
-    strangers = sorted(entry.name for entry in folder.iterdir() if entry.name not in FILES)
+    strangers = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
     if strangers:
         raise ConfigError(
             f"{folder} holds {strangers[0]!r}, which no run has", "a new folder", "another --out"
@@ -65,23 +69,56 @@ def choose_folder(out: str | None, overwrite: bool, name: str) -> Path:
     return folder
 
 
-def create_run(folder: Path) -> Run:
-    """Make a run's folder, empty of an earlier run's files.
+def _is_ours(name: str) -> bool:
+    """Tell whether a file is a run's, or what a killed run left half-written."""
+    return name in FILES or name.startswith(".part-")
+
+
+@contextlib.contextmanager
+def open_run(folder: Path) -> Iterator[Run]:
+    """Make a run's folder; an earlier run there is set aside first, and removed once the new one is done.
+
+    If the new run ends before its first epoch, the earlier one is put back. If it ends later, both stay: the
+    earlier one as `NAME.replaced`.
 
     Raises:
-        TrainingError: the folder cannot be made.
+        ConfigError: another process has just made the folder, or a run is still set aside from before.
+        TrainingError: the folder cannot be made, or the disk is full.
     """
+    aside = folder.with_name(f"{folder.name}.replaced")
+    has_earlier = folder.exists() and any(folder.iterdir())
+    if has_earlier and aside.exists():
+        raise ConfigError(
+            f"{aside} holds a run that was being replaced", "it gone", f"to rename it, or rm -r {aside}"
+        )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            (folder / name).unlink(missing_ok=True)
+        if has_earlier:
+            folder.rename(aside)
+        elif folder.exists():
+            folder.rmdir()
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ConfigError(f"run {folder} was made by another process", "a new folder", "--out DIR") from error
     except OSError as error:
         raise TrainingError(
             f"cannot make {folder} ({error.strerror})", "a writable place", "--out DIR"
         ) from error
-    if shutil.disk_usage(folder).free < 50 * 2**20:
-        raise TrainingError(f"less than 50 MB are free at {folder}", "room for the weights", "another --out")
-    return Run(folder)
+    try:
+        if shutil.disk_usage(folder).free < LEAST_FREE:
+            raise TrainingError(
+                f"less than {LEAST_FREE // 2**20} MB are free at {folder}",
+                "room for the weights",
+                "another --out",
+            )
+        yield Run(folder)
+    except BaseException:
+        if not (folder / "history.csv").exists():
+            shutil.rmtree(folder)
+            if has_earlier:
+                aside.rename(folder)
+        raise
+    if has_earlier:
+        shutil.rmtree(aside)
 
 
 def write_history(run: Run, rows: Sequence[Mapping[str, float]]) -> None:

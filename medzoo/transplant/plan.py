@@ -101,9 +101,12 @@ def make_plan(
     >>> make_plan(source, target, recipes.stats()).steps[0].method
     'resample'
     """
+    _check_arguments(source, target)
     if seed < 0:
         raise PlanError(f"seed {seed}", "a whole number of 0 or more", "--seed 0")
     rules = tuple(rules)
+    if not all(isinstance(rule, Rule) for rule in rules):
+        raise PlanError("rules that are no Rule", "what a recipe gives", "medzoo.recipes.copy()")
     steps: list[Step] = []
     problems: list[PlanError] = []
     for tensor in target.tensors.values():
@@ -132,6 +135,14 @@ def make_plan(
         target.classes,
         target.channels,
     )
+
+
+def _check_arguments(source: object, target: object) -> None:
+    """Refuse what is no source or no target, such as a path or a model."""
+    if not isinstance(source, Source):
+        raise PlanError(f"a source of type {type(source).__name__}", "a Source", "medzoo.open_weights(…)")
+    if not isinstance(target, Target):
+        raise PlanError(f"a target of type {type(target).__name__}", "a Target", "medzoo.describe(model)")
 
 
 def needs_values(rules: Iterable[Rule], target: Target) -> bool:

@@ -83,6 +83,11 @@ def read_plan(path: str | Path) -> PlanRecord:
         if content["version"] > VERSION:
             raise PlanError(f"{path} is a plan of version {content['version']}", f"version {VERSION}")
         steps = tuple(_read_step(row) for row in content["steps"])
+        if not steps or int(content["seed"]) < 0:
+            raise ValueError("no steps, or a negative seed")
+        for name in ("source", "source_digest", "model", "numpy", "output_digest"):
+            if not isinstance(content[name], str):
+                raise TypeError(f"{name} is no text")
         plan = Plan(
             steps,
             tuple(content["unused"]),
@@ -103,6 +108,8 @@ def read_plan(path: str | Path) -> PlanRecord:
 
 def _read_step(row: Mapping[str, Any]) -> Step:
     source = _read_tensor(row["source"]) if row["source"] else None
+    if not isinstance(row["options"], dict):
+        raise TypeError("options are no table")
     if METHODS[row["method"]].needs != "nothing" and source is None:
         raise ValueError(f"{row['method']} without a source")
     return Step(_read_tensor(row["target"]), source, row["method"], row["options"])

@@ -18,6 +18,9 @@ from medzoo.transplant.plan import Plan, Step, format_shape
 from medzoo.transplant.record import format_record, read_plan
 from medzoo.weights.writers import find_writer
 
+#: What a transplant is written as; the suffix decides.
+OUTPUT_SUFFIXES = (".weights.h5", ".safetensors")
+
 
 def run(plan: Plan, source: Source) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each tensor's name and values in the plan's order; kept tensors are not yielded.
@@ -154,6 +157,7 @@ def check_output(plan: Plan, path: str | Path) -> bool:
         written = None
     if written is not None and written.plan == plan:
         if not path.exists():
+            _refuse_shared_record(path, record)
             return False
         if digest_file(path) == written.output_digest:
             return True
@@ -163,13 +167,21 @@ def check_output(plan: Plan, path: str | Path) -> bool:
     )
 
 
+def _refuse_shared_record(path: Path, record: Path) -> None:
+    """Refuse to take over the record of the same weights in the other format, whose digest it holds."""
+    for suffix in OUTPUT_SUFFIXES:
+        other = record.with_name(record.name.removesuffix(".plan.json") + suffix)
+        if other != path and other.exists():
+            raise ConfigError(f"{record} is the record of {other}", "a record for each file", "another --out")
+
+
 def record_path(path: Path) -> Path:
     """Give the plan's path beside a weights file's: `a.weights.h5` → `a.plan.json`.
 
     Raises:
         ConfigError: the file's suffix is none that is written.
     """
-    for suffix in (".weights.h5", ".safetensors"):
+    for suffix in OUTPUT_SUFFIXES:
         if path.name.endswith(suffix):
             return path.with_name(path.name.removesuffix(suffix) + ".plan.json")
     raise ConfigError(f"output {path.name!r}", "a name ending in .weights.h5 or .safetensors")

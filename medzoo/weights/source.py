@@ -21,11 +21,14 @@ Reader = Callable[[Path], dict[str, LazyTensor]]
 _SUFFIXES = (".h5", ".hdf5", ".keras", ".npz", ".safetensors", ".json", ".pt", ".pth", ".th", ".bin", ".ckpt")
 
 
-def open_weights(src: str | Path, model: str | None = None, values: bool = True) -> Source:
+def open_weights(
+    src: str | Path, model: str | None = None, values: bool = True, dialect: str | None = None
+) -> Source:
     """Open weights by card (`mobilenet_075.imagenet`), tag (`imagenet`, joined to `model`), run or file.
 
     Reads headers only. With `values=False` a card answers with its bundled moments file, which needs no
-    network; a file is opened all the same. A run directory gives its best weights.
+    network; a file is opened all the same. A run directory gives its best weights. `dialect="keras"` leaves a
+    file's layers their names, where the model to be filled is keras.applications' own.
 
     Raises:
         WeightsError: no such file or card (the nearest names are given); a damaged, empty or foreign file.
@@ -34,10 +37,12 @@ def open_weights(src: str | Path, model: str | None = None, values: bool = True)
     (3, 3, 3, 24)
     """
     path = Path(src)
-    if path.is_dir():
-        return _open_run(path)
-    if path.exists():
-        return open_file(path)
+    # Cards and tags first: a folder of images called `imagenet` is common, and is no run. `./imagenet` is a path.
+    if _find_card(src, model) is None:
+        if path.is_dir():
+            return _open_run(path)
+        if path.exists():
+            return open_file(path, dialect=dialect)
     if "/" in str(src) or path.suffix in _SUFFIXES:
         raise WeightsError(
             f"no weights file {path}", "an existing file, a card or a tag", "medzoo weights list"
@@ -49,6 +54,12 @@ def open_weights(src: str | Path, model: str | None = None, values: bool = True)
     if not values and card.moments:
         return open_file(cards.moments_path(card), origin=card.name)
     return open_file(cards.fetch(card), origin=card.name)
+
+
+def _find_card(src: str | Path, model: str | None) -> cards.WeightCard | None:
+    """Find the card that a word names, by itself or as a tag of `model`; None for anything else."""
+    names = {str(src), f"{model}.{src}"}
+    return next((card for card in cards.list_cards() if card.name in names), None)
 
 
 def _open_run(folder: Path) -> Source:
@@ -70,14 +81,16 @@ def model_of(src: str | Path | None) -> str | None:
     if src is None:
         return None
     path = Path(src)
+    card = _find_card(src, cards.DEFAULT_MODEL)
+    if card is not None:
+        return card.model
     if path.is_dir():
         return model_of_run(path)
     if path.exists():
         raise WeightsError(
             f"{src} does not say which network it is for", "a network", "--model; see medzoo models"
         )
-    card = next((card for card in cards.list_cards() if card.name == str(src)), None)
-    return card.model if card else cards.DEFAULT_MODEL
+    return cards.DEFAULT_MODEL
 
 
 def model_of_run(folder: Path) -> str:
@@ -94,22 +107,22 @@ def model_of_run(folder: Path) -> str:
         ) from error
 
 
-def open_file(path: Path, origin: str | None = None) -> Source:
+def open_file(path: Path, origin: str | None = None, dialect: str | None = None) -> Source:
     """Open one weights file; its first bytes, not its name, tell the format.
 
     Raises:
         WeightsError: the file is empty, damaged or holds no weights.
     """
     format_name, read = _find_reader(path)
-    dialect, tensors = keras.translate(read(path))
+    spoken, tensors = keras.translate(read(path), dialect)
     if not tensors:
         raise WeightsError(f"{path} holds no tensors", "a weights file")
 
     @cache
     def digest() -> str:
-        return digest_file(path)
+        return moments.digest_content(path) if format_name == moments.NAME else digest_file(path)
 
-    return Source(tensors, origin or str(path), format_name, dialect, digest)
+    return Source(tensors, origin or str(path), format_name, spoken, digest)
 
 
 def _find_reader(path: Path) -> tuple[str, Reader]:
@@ -135,6 +148,12 @@ def _find_reader(path: Path) -> tuple[str, Reader]:
         return safetensors.NAME, safetensors.read_headers
     if start.lstrip().startswith(b"{") and _is_moments(path):
         return moments.NAME, moments.read_headers
+    if start.startswith(b"\x80"):
+        raise WeightsError(
+            f"{path} is a Python pickle, such as PyTorch writes, and is not read",
+            "Keras .h5 or .weights.h5, .npz or .safetensors",
+            "saving its tensors as .safetensors",
+        )
     raise WeightsError(
         f"{path} is no weights file that medzoo reads",
         "Keras .h5 or .weights.h5, .npz, .safetensors or a moments file",

@@ -114,10 +114,28 @@ def _bad_data(case: str, root: Path) -> tuple[tuple[object, ...], str]:
     if case == "unreadable image":
         (root / "dark" / "3.png").write_bytes(b"not a picture")
         return ("--data", _write_csv(root, rows)), "3.png"
-    if case == "truncated image":
-        whole = (root / "dark" / "3.png").read_bytes()
-        (root / "dark" / "3.png").write_bytes(whole[: len(whole) // 2])
-        return ("--data", _write_csv(root, rows)), "3.png"
+    if case.startswith("truncated"):
+        from PIL import Image
+
+        # 16-bit PNG and BMP are decoded by Pillow, 8-bit PNG by TensorFlow; the last row is a test image.
+        image = Image.open(root / "dark" / "3.png")
+        suffix = ".bmp" if case == "truncated BMP" else ".png"
+        if case == "truncated 16-bit image":
+            image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+        path = root / "dark" / f"broken{suffix}"
+        image.save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+        split = [(*row, ("train", "train", "validation", "test")[i % 4]) for i, row in enumerate(rows)]
+        broken = (f"dark/broken{suffix}", "dark", "test")
+        return ("--data", _write_csv(root, [*split, broken], ("file", "label", "split"))), "broken"
+    if case == "two channels":
+        return ("--data", root, "--channels", 2), "1 (grey) or 3"
+    if case == "huge seed":
+        return ("--data", root, "--seed", 2**32), "training.seed"
+    if case == "infinite rate":
+        return ("--data", root, "--lr", "inf"), "learning_rate"
+    if case == "empty name":
+        return ("--data", ""), "data.source"
     if case == "label seen once":
         return ("--data", _write_csv(root, [*rows[1:], (rows[0][0], "rare")])), "rare"
     if case == "empty split":
@@ -156,6 +174,12 @@ def _bad_data(case: str, root: Path) -> tuple[tuple[object, ...], str]:
         "missing image",
         "unreadable image",
         "truncated image",
+        "truncated BMP",
+        "truncated 16-bit image",
+        "two channels",
+        "huge seed",
+        "infinite rate",
+        "empty name",
         "label seen once",
         "empty split",
         "no such data",
@@ -176,9 +200,7 @@ def test_bad_input_is_one_line(case: str, medzoo_command: Callable, image_folder
     assert expected in line
     assert "Traceback" not in outcome.err
     assert "internal error" not in outcome.err
-    if case != "truncated image":  # found while reading pixels: the run has begun, and holds no result
-        assert not Path("run").exists()
-    assert not Path("run/metrics.json").exists()
+    assert not Path("run").exists()
 
 
 def test_one_class_in_the_test_split_is_nan_with_the_reason(
@@ -235,3 +257,36 @@ def test_evaluating_an_interrupted_run_says_so(refused: Callable, tmp_path: Path
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text("")
     assert "no predictions" in refused("evaluate", "run")
+
+
+def test_a_source_may_hold_more_than_the_network_if_that_is_excused(
+    medzoo_command: Callable, image_folder: Path
+) -> None:
+    import medzoo
+
+    network = medzoo.build("cbr_tiny", classes=2, channels=1, input_size=32)
+    arrays = {weight.path: np.asarray(weight.value) for weight in network.weights}
+    np.savez("more.npz", **arrays, **{"extra/kernel": np.zeros(3, np.float32)})
+    arguments = ("train", "--data", image_folder, *QUICK, "--src", "more.npz", "--out", "run")
+    refused = medzoo_command(*arguments)
+    assert refused.code == 1
+    assert "--ignore 'extra/kernel'" in refused.err
+    assert medzoo_command(*arguments, "--ignore", "extra/*").code == 0
+
+
+def test_a_run_cannot_replace_its_own_source(medzoo_command: Callable, image_folder: Path) -> None:
+    assert medzoo_command("train", "--data", image_folder, *QUICK, "--out", "run").code == 0
+    before = Path("run/best.weights.h5").read_bytes()
+    again = medzoo_command(
+        "train", "--data", image_folder, *QUICK, "--src", "run", "--out", "run", "--overwrite"
+    )
+    assert again.code == 1
+    assert "lies in the run to be replaced" in again.err
+    assert Path("run/best.weights.h5").read_bytes() == before
+
+
+def test_a_csv_column_called_set_need_not_be_a_split(medzoo_command: Callable, image_folder: Path) -> None:
+    rows = [(*row, "cohort A") for row in _rows(image_folder)]
+    path = _write_csv(image_folder, rows, ("file", "label", "set"))
+    assert medzoo_command("train", "--data", path, *QUICK, "--out", "run").code == 0
+    assert "cohort A" in Path("run/predictions.csv").read_text()

@@ -210,3 +210,22 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 )
 def test_wrong_usage_exits_with_2(arguments: tuple[str, ...], medzoo_command: Callable) -> None:
     assert medzoo_command("transplant", *arguments).code == 2
+
+
+def test_a_folder_called_imagenet_does_not_stand_in_the_way(medzoo_command: Callable, tmp_path: Path) -> None:
+    for name in ("imagenet", "mobilenet_075.imagenet"):
+        (tmp_path / name).mkdir()
+    assert medzoo_command("transplant", "--src", "imagenet", "--mode", "stats").code == 0
+    replay = medzoo_command("transplant", "--plan", f"{NAME}.plan.json", "--out", "again.weights.h5")
+    assert replay.code == 0
+
+
+def test_two_formats_of_one_plan_do_not_share_a_record(medzoo_command: Callable, tmp_path: Path) -> None:
+    arguments = ("transplant", "--src", "imagenet", "--mode", "stats", "--classes", 2)
+    assert medzoo_command(*arguments, "--out", "a.weights.h5").code == 0
+    record = (tmp_path / "a.plan.json").read_text()
+    second = medzoo_command(*arguments, "--out", "a.safetensors")
+    assert second.code == 1
+    assert "a.plan.json is the record of a.weights.h5" in second.err
+    assert (tmp_path / "a.plan.json").read_text() == record
+    assert not (tmp_path / "a.safetensors").exists()

@@ -146,3 +146,16 @@ def test_unknown_split_is_refused() -> None:
     assert [read_split(name, "") for name in ("Training", "dev", " TEST ")] == ["train", "validation", "test"]
     with pytest.raises(DataError, match="row 4 has the split 'trian'; expected one of 'train'"):
         read_split("trian", "row 4")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["benign", "Benign", "malignant"], "'Benign' and 'benign' differ in capitals only"),
+        (["benign", "NaN", "malignant"], "the label 'NaN', which says that one is missing"),
+    ],
+)
+def test_labels_that_are_no_classes_of_their_own_are_refused(labels: list[str], words: str) -> None:
+    table = pd.DataFrame({"id": [str(row) for row in range(12)], "label": labels * 4})
+    with pytest.raises(DataError, match=words):
+        complete_splits(table, 0, "a.csv")

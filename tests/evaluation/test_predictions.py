@@ -143,7 +143,7 @@ def test_an_id_may_be_in_two_splits(tmp_path):
 def test_missing_files_and_folders_without_predictions(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         load_predictions(tmp_path / "absent")
-    with pytest.raises(DataError, match=r"interrupted.*--overwrite"):
+    with pytest.raises(DataError, match=r"interrupted.*finished run"):
         load_predictions(tmp_path)
     with pytest.raises(DataError, match="cannot be read"):
         read_predictions(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 import medzoo
 from medzoo.errors import ConfigError, TrainingError
 from medzoo.training.hardware import choose_precision, choose_xla
-from medzoo.training.rundir import FILES, Run, choose_folder, create_run
+from medzoo.training.rundir import FILES, Run, choose_folder, open_run
 
 
 def test_cosine_rises_then_falls_to_zero() -> None:
@@ -64,8 +64,46 @@ def test_only_a_run_can_be_overwritten(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").rename(tmp_path / FILES[0])
     with pytest.raises(ConfigError, match="--overwrite"):
         choose_folder(str(tmp_path), False, "a")
-    assert create_run(choose_folder(str(tmp_path), True, "a")).path == tmp_path
-    assert list(tmp_path.iterdir()) == []
+    assert choose_folder(str(tmp_path), True, "a") == tmp_path
+    (tmp_path / ".part-x-best.weights.h5").write_text("left by a killed run")
+    assert choose_folder(str(tmp_path), True, "a") == tmp_path
+
+
+def _write_run(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "metrics.json").write_text("old")
+
+
+def test_an_earlier_run_is_replaced_when_the_new_one_is_done(tmp_path: Path) -> None:
+    _write_run(tmp_path / "run")
+    with open_run(tmp_path / "run") as run:
+        assert list((tmp_path / "run").iterdir()) == []
+        (run / "metrics.json").write_text("new")
+    assert (tmp_path / "run" / "metrics.json").read_text() == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_earlier_run_comes_back_when_nothing_was_learnt(tmp_path: Path) -> None:
+    _write_run(tmp_path / "run")
+    with pytest.raises(FileNotFoundError), open_run(tmp_path / "run") as run:
+        (run / "absent").read_text()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
+    assert (tmp_path / "run" / "metrics.json").read_text() == "old"
+
+
+def test_both_runs_stay_when_the_new_one_breaks_off(tmp_path: Path) -> None:
+    _write_run(tmp_path / "run")
+
+    def break_off(run: Run) -> None:
+        (run / "history.csv").write_text("one epoch")
+        (run / "absent").read_text()
+
+    with pytest.raises(FileNotFoundError), open_run(tmp_path / "run") as run:
+        break_off(run)
+    assert (tmp_path / "run" / "history.csv").exists()
+    assert (tmp_path / "run.replaced" / "metrics.json").read_text() == "old"
+    with pytest.raises(ConfigError, match="rm -r"), open_run(tmp_path / "run"):
+        pass
 
 
 def _score(tmp_path: Path, labels: list[str], epochs: list[list[float]]) -> object:
@@ -145,8 +183,9 @@ def test_the_phantom_is_learnt_and_never_beyond_its_limit(tmp_path: Path) -> Non
     assert area["low"] < 0.9214, "significantly above the ideal observer: labels leak into the images"
 
 
-def test_recalibration_measures_what_training_sees() -> None:
-    """The moving statistics become the mean of the batches' own, whatever they were before."""
+@pytest.mark.parametrize("size", [1, 7, 48])
+def test_recalibration_measures_what_training_sees(size: int) -> None:
+    """The moving statistics become those of all values, whatever they were before and however batched."""
     import keras
     import tensorflow as tf
 
@@ -154,14 +193,14 @@ def test_recalibration_measures_what_training_sees() -> None:
 
     inputs = keras.Input((4, 4, 2))
     model = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs))
-    images = np.random.default_rng(0).normal([3.0, -1.0], [0.01, 5.0], (60, 4, 4, 2)).astype(np.float32)
-    batches = tf.data.Dataset.from_tensor_slices((images, images)).batch(25)  # 25, 25, 10
+    images = np.random.default_rng(0).normal([3.0, -1.0], [0.01, 5.0], (48, 4, 4, 2)).astype(np.float32)
+    images += np.arange(48, dtype=np.float32)[:, None, None, None]  # batches differ from each other
+    batches = tf.data.Dataset.from_tensor_slices((images, images)).batch(size)
     recalibrate = make_recalibration(model, batches)
     assert recalibrate is not None
     recalibrate()
     norm = model.get_layer("norm")
-    parts = [images[:25], images[25:50], images[50:]]
-    variance = sum(len(part) * part.astype(np.float64).var(axis=(0, 1, 2)) for part in parts) / 60
+    variance = images.astype(np.float64).var(axis=(0, 1, 2))
     np.testing.assert_allclose(norm.moving_mean.numpy(), images.mean(axis=(0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(norm.moving_variance.numpy(), variance, rtol=1e-3)
     assert norm.momentum == 0.99

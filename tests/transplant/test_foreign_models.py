@@ -12,7 +12,7 @@ import pytest
 
 import medzoo
 from medzoo import recipes
-from medzoo.errors import PlanError
+from medzoo.errors import PlanError, WeightsError
 from medzoo.tensors import INPUT, Source
 from medzoo.transplant.plan import Rule
 
@@ -228,3 +228,70 @@ def test_an_lstm_keeps_its_own_start() -> None:
     assert bias.initializer is None
     plan = medzoo.make_plan(medzoo.source_from_arrays({}), target, recipes.random())
     assert {step.method for step in plan.steps if step.target.name == bias.name} == {"keep"}
+
+
+def _filled_with(model: keras.Model, source: Source, **options: object) -> float:
+    plan = medzoo.make_plan(source, medzoo.describe(model), recipes.copy(), **options)
+    medzoo.apply(plan, source, model)
+    return plan.coverage
+
+
+def test_a_keras_application_takes_its_own_weights_when_names_are_kept(tmp_path: Path) -> None:
+    def build() -> keras.Model:
+        return keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5)
+
+    build().save_weights(tmp_path / "own.weights.h5")
+    with pytest.raises(PlanError):
+        _filled_with(build(), medzoo.open_weights(tmp_path / "own.weights.h5"))
+    source = medzoo.open_weights(tmp_path / "own.weights.h5", dialect="keras")
+    assert _filled_with(build(), source) == 1.0
+    with pytest.raises(WeightsError, match=r"unknown dialect 'kera'; expected one of 'keras'"):
+        medzoo.open_weights(tmp_path / "own.weights.h5", dialect="kera")
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_a_nested_backbone_gets_its_channels_adapted(kind: str) -> None:
+    backbone = keras.applications.MobileNet((32, 32, 1), alpha=0.25, weights=None, include_top=False)
+    parts = [backbone, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3, name="head")]
+    if kind == "sequential":
+        model = keras.Sequential([keras.Input((32, 32, 1)), *parts])
+    else:
+        inputs = outputs = keras.Input((32, 32, 1))
+        for part in parts:
+            outputs = part(outputs)
+        model = keras.Model(inputs, outputs)
+    target = medzoo.describe(model)
+    assert target.feeds["conv1"] == (INPUT,)
+    assert target.feeds["head"] == ("conv_pw_13",)
+    shapes = medzoo.describe("mobilenet_025", classes=3, channels=3).tensors
+    generator = np.random.default_rng(0)
+    source = medzoo.source_from_arrays(
+        {name: generator.random(spec.shape, np.float32) for name, spec in shapes.items()}
+    )
+    assert _filled_with(model, source) == 1.0
+    summed = np.asarray(source["conv1/kernel"]).astype(np.float64).sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(backbone.get_layer("conv1").kernel.numpy(), summed, rtol=1e-6)
+
+
+def test_a_whole_sequential_model_saved_as_h5_fits_itself(tmp_path: Path) -> None:
+    def build() -> keras.Sequential:
+        layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, name="c"), keras.layers.Flatten()]
+        return keras.Sequential([*layers, keras.layers.Dense(2, name="head")])
+
+    build().save(tmp_path / "whole.h5")
+    assert _filled_with(build(), medzoo.open_weights(tmp_path / "whole.h5")) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "rules", "words"),
+    [
+        ("a.h5", medzoo.describe("cbr_tiny"), recipes.copy(), "a source of type str"),
+        (medzoo.source_from_arrays({}), None, recipes.copy(), "a target of type NoneType"),
+        (medzoo.source_from_arrays({}), medzoo.describe("cbr_tiny"), "stats", "what a recipe gives"),
+    ],
+)
+def test_wrong_arguments_are_named(source: object, target: object, rules: object, words: str) -> None:
+    with pytest.raises(PlanError, match=words):
+        medzoo.make_plan(source, target, rules)  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match="a built Keras model"):
+        medzoo.describe(3)

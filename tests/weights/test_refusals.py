@@ -250,7 +250,7 @@ def test_object_arrays_are_refused_and_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", kernel=np.array([Bomb(tmp_path / "boom")], object))
     refuse(tmp_path / "a.npz", "a.npz holds object at 'kernel'; expected arrays of numbers")
     (tmp_path / "a.th").write_bytes(pickle.dumps(Bomb(tmp_path / "boom")))
-    refuse(tmp_path / "a.th", "a.th is no weights file")
+    refuse(tmp_path / "a.th", "a.th is a Python pickle")
     assert not (tmp_path / "boom").exists()
 
 

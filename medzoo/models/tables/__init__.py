@@ -12,15 +12,20 @@ from importlib import resources
 from medzoo.errors import ConfigError
 from medzoo.tensors import Initializer, Role, Target, TensorSpec
 
+#: More classes or channels than this are a slip of the pen.
+MOST = 1_000_000
+
 
 def read_table(name: str, classes: int, channels: int) -> Target:
     """Read a catalogue row's Target for a number of classes and input channels.
 
     Raises:
-        ConfigError: a count below 1.
+        ConfigError: a count below 1, or beyond any use.
     """
-    if classes < 1 or channels < 1:
-        raise ConfigError(f"{classes} classes and {channels} channels", "at least 1 of each")
+    if not (1 <= classes <= MOST and 1 <= channels <= MOST):
+        raise ConfigError(
+            f"{classes} classes and {channels} channels", f"at least 1 of each and at most {MOST:,}"
+        )
     text = (resources.files(__name__) / f"{name}.json").read_text(encoding="utf-8")
     table = json.loads(text)
     symbols = {"classes": classes, "channels": channels}

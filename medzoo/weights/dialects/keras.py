@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medzoo.errors import WeightsError
+from medzoo.errors import WeightsError, nearest
 from medzoo.specs import HEAD
 from medzoo.tensors import LazyTensor, TensorSpec, role_of
 
@@ -36,17 +36,30 @@ APPLICATIONS = (
 )
 
 
-def translate(tensors: Mapping[str, LazyTensor]) -> tuple[str, dict[str, LazyTensor]]:
+#: The dialect in which every layer keeps its name.
+PLAIN = "keras"
+
+
+def translate(
+    tensors: Mapping[str, LazyTensor], forced: str | None = None
+) -> tuple[str, dict[str, LazyTensor]]:
     """Give the dialect's name and the same tensors under Keras 3's names, still unread.
 
     Keras 2 called a depthwise kernel `depthwise_kernel`, Keras 3 calls it `kernel` (but not in a separable
     convolution, which has a pointwise kernel beside it).
 
+    `forced` names the dialect instead of finding it from the tensors' names.
+
     Raises:
-        WeightsError: two tensors end up with one name.
+        WeightsError: two tensors end up with one name, or no dialect has the forced name.
     """
     names = set(tensors)
+    known_names = [PLAIN, *(known.name for known in APPLICATIONS)]
+    if forced is not None and forced not in known_names:
+        raise WeightsError(f"unknown dialect {forced!r}", nearest(forced, known_names))
     dialect = next((known for known in APPLICATIONS if names.issuperset(known.marks)), None)
+    if forced is not None:
+        dialect = next((known for known in APPLICATIONS if known.name == forced), None)
     renamed: dict[str, LazyTensor] = {}
     for name, tensor in tensors.items():
         layer, _, variable = name.rpartition("/")
@@ -59,7 +72,7 @@ def translate(tensors: Mapping[str, LazyTensor]) -> tuple[str, dict[str, LazyTen
             raise WeightsError(f"{name!r} and another tensor are both {new!r}", "unique names")
         shape = _dense_shape(tensor.spec) if layer == HEAD else tensor.spec.shape
         renamed[new] = _view(tensor, new, shape)
-    return dialect.name if dialect else "keras", renamed
+    return dialect.name if dialect else PLAIN, renamed
 
 
 def _dense_shape(spec: TensorSpec) -> tuple[int, ...]:

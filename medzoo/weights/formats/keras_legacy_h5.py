@@ -40,6 +40,9 @@ def _read_layers(root: h5py.Group, path: Path) -> dict[str, LazyTensor]:
         for written in _names(group, "weight_names", path):
             dataset = check_dataset(member(group, written, path), path)
             name = written.removesuffix(":0")
+            # Keras 3 puts a Sequential model's own name before its layers': sequential/dense/kernel.
+            if f"/{layer}/" in name:
+                name = name[name.index(f"/{layer}/") + 1 :]
             if name in tensors:
                 name = f"{layer}/{name}"
             if name in tensors:

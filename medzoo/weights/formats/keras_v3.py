@@ -85,11 +85,9 @@ def _name_variables(group: h5py.Group, layer: str, path: Path) -> Iterator[tuple
     """Name one layer's numbered variables."""
     numbers = sorted(group, key=_natural)
     known = _VARIABLES.get(re.sub(r"_\d+$", "", group.parent.name.rsplit("/", 1)[-1]), ())
-    names = known[: len(numbers)]
+    names: tuple[str, ...] = known[: len(numbers)]
     if known and known[0] == "gamma" and len(numbers) == len(known) - 1:
-        names = known[
-            1:
-        ]  # a norm without scale, as Inception's; one without shift looks the same and is rare
+        names = ()  # a norm without scale or one without shift: the file does not tell which
     for index, number in enumerate(numbers):
         dataset = check_dataset(member(group, number, path), path)
         fallback = f"{layer}/{names[index] if index < len(names) else number}"

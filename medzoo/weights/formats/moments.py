@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -73,6 +74,12 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
         raise WeightsError(
             f"{path} is no whole moments file", "one that `medzoo weights moments` wrote"
         ) from error
+
+
+def digest_content(path: Path) -> str:
+    """Give the SHA-256 of what a moments file says of its tensors, whatever its layout, as `sha256:<hex>`."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["tensors"]
+    return f"sha256:{hashlib.sha256(json.dumps(rows, separators=(',', ':')).encode()).hexdigest()}"
 
 
 def _tensor(row: list[Any], path: Path) -> LazyTensor:

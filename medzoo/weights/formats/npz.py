@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tokenize
 import zipfile
 import zlib
@@ -49,6 +50,14 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
             name = entry.removesuffix(".npy")
             with archive.open(entry) as stream:
                 shape, dtype = _read_header(stream)
+                size = stream.tell() + math.prod(shape) * dtype.itemsize
+            # A header that claims more than the member holds would be allocated before it is found out.
+            if min(shape, default=0) < 0 or (
+                dtype.kind in "fiub" and size != archive.getinfo(entry).file_size
+            ):
+                raise WeightsError(
+                    f"{path} holds a header at {name!r} that its data do not fit", "a whole file"
+                )
             if dtype.kind not in "fiub":
                 raise WeightsError(f"{path} holds {dtype} at {name!r}", "arrays of numbers")
             spec = TensorSpec(name, shape, str(dtype), role_of(name))
