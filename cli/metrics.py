@@ -19,6 +19,8 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     for split, entries in metrics.items():
         if split != IDEAL:
             console.print(_draw_table(split, entries))
+            for line in _list_reasons(entries):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
     ideal = metrics.get(IDEAL, {})
     if "auroc" in ideal and "test" in metrics:
         value = _format_entry(metrics["test"]["auroc"])[0]
@@ -34,20 +36,30 @@ def _draw_table(split: str, entries: dict[str, dict[str, Any]]) -> Table:
     for name in ("metric", "value", "95 % interval", "n"):
         table.add_column(name, justify="right" if name == "n" else "left")
     for metric, entry in entries.items():
-        labels: dict[str, dict[str, Any]] = entry.get("labels", {})
-        for name, row in [(metric, entry), *((f"  {label}", values) for label, values in labels.items())]:
+        for name, row in _list_rows(metric, entry):
             value, interval = _format_entry(row)
             table.add_row(escape(name), escape(value), escape(interval), str(row["n"]))
     return table
 
 
+def _list_rows(metric: str, entry: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """List a metric's row and those of its labels."""
+    labels: dict[str, dict[str, Any]] = entry.get("labels", {})
+    return [(metric, entry), *((f"  {label}", row) for label, row in labels.items())]
+
+
+def _list_reasons(entries: dict[str, dict[str, Any]]) -> list[str]:
+    """Say below the table why a value or an interval is not in it."""
+    rows = (row for metric, entry in entries.items() for row in _list_rows(metric, entry))
+    return [f"{name.strip()}: {row['reason']}" for name, row in rows if row.get("reason")]
+
+
 def _format_entry(entry: dict[str, Any]) -> tuple[str, str]:
-    """Give the value and the interval of a metric as text, or why there is none."""
-    reason = entry.get("reason", "")
+    """Give the value and the interval of a metric as text; the reasons stand below the table."""
     if entry["value"] is None:
-        return f"undefined ({reason})", "–"
+        return "undefined", "–"
     if entry["low"] is None:
-        return _format_number(entry["value"]), f"undefined ({reason})"
+        return _format_number(entry["value"]), "none"
     return _format_number(entry["value"]), f"{_format_number(entry['low'])} – {_format_number(entry['high'])}"
 
 

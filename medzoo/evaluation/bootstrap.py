@@ -43,8 +43,9 @@ def bootstrap(
     Where patients are known, whole patients are drawn, since images of one patient resemble each other and
     drawing them one by one gives intervals that are too narrow. Else rows are drawn, within each class where
     classes are exclusive, so that every resample has the classes that the rows have.
-    Resamples on which the metric is undefined are left out; with fewer than half of them left, or a single
-    patient or row, the interval is NaN and says why. The same seed gives the same draws for every metric.
+    Resamples on which the metric is undefined are left out; with fewer than half of them left, a single patient
+    or row, or the same value from every resample, the interval is NaN and says why.
+    The same seed gives the same draws for every metric.
     Raises ConfigError for less than one replicate, a negative seed, or a level outside 0 to 1.
 
     >>> import numpy as np
@@ -69,6 +70,9 @@ def bootstrap(
     defined = values[~np.isnan(values)]
     if 2 * defined.size < replicates:
         return _refuse(f"no interval: undefined in {replicates - defined.size} of {replicates} resamples")
+    if defined.min() == defined.max():
+        # Perfect separation, or rows too alike: an interval of width 0 would read as certainty.
+        return _refuse(f"no interval: every resample gives {defined[0]:.3f}")
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
 

@@ -116,7 +116,7 @@ def test_at_least_half_of_the_resamples_must_define_the_metric(noisy, defined, r
 
     def sometimes(predictions: Predictions) -> float:
         calls.append(predictions)
-        return 1.0 if len(calls) <= defined else float("nan")
+        return 1 / len(calls) if len(calls) <= defined else float("nan")
 
     interval = bootstrap(sometimes, noisy, replicates=10)
     assert interval.reason == reason
@@ -124,9 +124,16 @@ def test_at_least_half_of_the_resamples_must_define_the_metric(noisy, defined, r
 
 
 def test_undefined_resamples_are_left_out(make_predictions):
-    # Three patients with one positive: AUROC is undefined in some resamples and 1 in all others.
-    rows = make_predictions([0, 0, 1], [0, 0.1, 0.9], patients=["p", "q", "r"])
-    assert list(bootstrap(auroc, rows)) == [1, 1]
+    # Three patients with one positive: AUROC is undefined in some resamples, and 0, .5 or 1 in the others.
+    rows = make_predictions([0, 0, 1], [0, 0.9, 0.5], patients=["p", "q", "r"])
+    assert list(bootstrap(auroc, rows)) == [0, 1]
+
+
+def test_the_same_value_from_every_resample_is_no_interval(make_predictions):
+    interval = bootstrap(auroc, make_predictions([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]))
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+    assert interval.reason == "no interval: every resample gives 1.000"
 
 
 @pytest.mark.parametrize(
