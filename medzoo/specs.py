@@ -39,20 +39,20 @@ class Stage:
 class Preprocessing:
     """The numbers that a network was trained on, as a map of 8-bit pixel values.
 
-    Channels are put in `order`, then x′ = x·scale + offset[channel]. A network with one input channel takes
-    the mean of the offsets.
+    Channels are put in `order`, then x′ = x·scale[channel] + offset[channel]. A network with one input channel
+    takes the means of both.
     """
 
     name: str
-    scale: float
+    scale: tuple[float, float, float]
     offset: tuple[float, float, float]
     order: str = "rgb"
 
 
 #: The contracts of keras.applications, by the names its source gives them (`imagenet_utils.preprocess_input`).
 PREPROCESSINGS: Mapping[str, Preprocessing] = {
-    "tf": Preprocessing("tf", 1 / 127.5, (-1.0, -1.0, -1.0)),
-    "caffe": Preprocessing("caffe", 1.0, (-103.939, -116.779, -123.68), "bgr"),
+    "tf": Preprocessing("tf", (1 / 127.5, 1 / 127.5, 1 / 127.5), (-1.0, -1.0, -1.0)),
+    "caffe": Preprocessing("caffe", (1.0, 1.0, 1.0), (-103.939, -116.779, -123.68), "bgr"),
 }
 
 

@@ -25,11 +25,11 @@ PREFETCHED = 2  # batches
 
 
 class Preprocessing(Protocol):
-    """What turns 8-bit values x into a network's units: x·scale + offset[channel], in rgb or bgr order."""
+    """What turns 8-bit values x into a network's units: x·scale[channel] + offset[channel], in rgb or bgr order."""
 
     @property
-    def scale(self) -> float:
-        """The factor on every value."""
+    def scale(self) -> tuple[float, ...]:
+        """The factor on each channel, in the network's channel order; a grey network gets their mean."""
 
     @property
     def offset(self) -> tuple[float, ...]:
@@ -144,9 +144,10 @@ def fit_image(image: Any, dataset: Dataset, image_size: int, channels: int) -> A
 
 def preprocess(image: Any, preprocessing: Preprocessing) -> Any:
     """Order the colours, scale and shift an image tensor (height, width, channels) as the network expects."""
+    scale = np.asarray(preprocessing.scale, dtype=np.float64)
     offset = np.asarray(preprocessing.offset, dtype=np.float64)
     if image.shape[-1] == 1:
-        offset = offset.mean(keepdims=True)
+        scale, offset = scale.mean(keepdims=True), offset.mean(keepdims=True)
     elif preprocessing.order == "bgr":
         image = image[..., ::-1]
-    return image * np.float32(preprocessing.scale) + offset.astype(np.float32)
+    return image * scale.astype(np.float32) + offset.astype(np.float32)

@@ -63,8 +63,12 @@ def make_tensor(step: Step, source: Source, seed: int) -> np.ndarray:
 def apply(plan: Plan, source: Source, model: Any) -> None:
     """Fill any Keras model according to a plan; nothing is assigned unless every tensor has its place.
 
+    Tensors are made and assigned one by one: where the source turns out to be damaged or not finite midway,
+    the error leaves the model partly filled.
+
     Raises:
-        PlanError: the model's tensors are not the plan's, or the source is not the one planned for.
+        PlanError: the model's tensors are not the plan's, the source is not the one planned for, or a value is
+            not finite.
 
     >>> import medzoo
     >>> from medzoo import recipes

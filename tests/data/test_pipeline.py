@@ -24,7 +24,7 @@ Write = Callable[..., Path]
 
 @dataclass(frozen=True)
 class Units:
-    scale: float = 1.0
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
     offset: tuple[float, ...] = (0.0, 0.0, 0.0)
     order: str = "rgb"
 
@@ -44,7 +44,9 @@ def collect(dataset: Dataset, **options: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def test_stored_values_of_the_right_size_come_through_bit_for_bit() -> None:
     phantom = make_phantom(counts={"train": 8, "validation": 2, "test": 2})
-    images, labels = collect(phantom, image_size=32, preprocessing=Units(scale=7.0, offset=(1.0, 1.0, 1.0)))
+    images, labels = collect(
+        phantom, image_size=32, preprocessing=Units(scale=(7.0, 7.0, 7.0), offset=(1.0, 1.0, 1.0))
+    )
     assert phantom.images is not None
     assert images.tobytes() == phantom.images.tobytes()
     assert np.array_equal(labels.argmax(axis=1), np.arange(12) % 2)
@@ -100,15 +102,15 @@ def test_units_follow_the_preprocessing() -> None:
     dataset = make_arrays(5, channels=3)
     assert dataset.images is not None
     stored = dataset.images.astype(np.float64)
-    units = Units(scale=0.5, offset=(-1.0, -2.0, -6.0), order="bgr")
+    units = Units(scale=(0.5, 0.25, 2.0), offset=(-1.0, -2.0, -6.0), order="bgr")
     images, _ = collect(dataset, channels=3, preprocessing=units)
-    np.testing.assert_allclose(images, stored[..., ::-1] * 0.5 + [-1, -2, -6], rtol=1e-6)
+    np.testing.assert_allclose(images, stored[..., ::-1] * [0.5, 0.25, 2] + [-1, -2, -6], rtol=1e-6)
     images, _ = collect(dataset, channels=3, preprocessing=replace(units, order="rgb"))
-    np.testing.assert_allclose(images, stored * 0.5 + [-1, -2, -6], rtol=1e-6)
+    np.testing.assert_allclose(images, stored * [0.5, 0.25, 2] + [-1, -2, -6], rtol=1e-6)
     grey = make_arrays(5)
     assert grey.images is not None
     images, _ = collect(grey, channels=1, preprocessing=units)
-    np.testing.assert_allclose(images, grey.images * 0.5 - 3.0, rtol=1e-6)
+    np.testing.assert_allclose(images, grey.images * (2.75 / 3) - 3.0, rtol=1e-6)
 
 
 def test_colours_are_repeated_or_weighed() -> None:
