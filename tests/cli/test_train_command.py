@@ -222,7 +222,8 @@ def test_one_class_in_the_test_split_is_nan_with_the_reason(
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_readable_run(image_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interruption_leaves_a_readable_run(name: str, image_folder: Path, tmp_path: Path) -> None:
     arguments = ("train", "--data", image_folder, *QUICK, "--epochs", 100000, "--out", "run")
     command = [sys.executable, "-m", "medzoo.cli", *map(str, arguments)]
     process = subprocess.Popen(
@@ -237,7 +238,7 @@ def test_ctrl_c_leaves_a_readable_run(image_folder: Path, tmp_path: Path) -> Non
     while not (history.exists() and len(history.read_text().splitlines()) > 3) and time.time() < deadline:
         assert process.poll() is None
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.Signals[name])
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert (
