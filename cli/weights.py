@@ -85,9 +85,10 @@ def fetch_command(card: str) -> None:
 def inspect_command(src: str, as_json: bool) -> None:
     """Print what a weights file, run or card holds: names, roles, shapes; values are not read."""
     from medzoo.transplant.plan import format_shape
+    from medzoo.weights.cards import DEFAULT_MODEL
     from medzoo.weights.source import open_weights
 
-    source = open_weights(src, values=False)
+    source = open_weights(src, DEFAULT_MODEL, values=False)
     specs = [tensor.spec for tensor in source.values()]
     total = sum(spec.size for spec in specs)
     if as_json:

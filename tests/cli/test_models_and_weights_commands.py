@@ -49,6 +49,7 @@ def test_inspect_reads_a_card_without_a_network(medzoo_command: Callable) -> Non
     content = json.loads(medzoo_command("weights", "inspect", "mobilenet_075.imagenet", "--json").out)
     assert content["parameters"] == 2_601_976
     assert "conv1/kernel" in medzoo_command("weights", "inspect", "mobilenet_075.imagenet").out
+    assert "mobilenet_075.imagenet" in medzoo_command("weights", "inspect", "imagenet").out.splitlines()[0]
 
 
 def test_moments_of_the_real_file_are_the_bundled_ones(
