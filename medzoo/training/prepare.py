@@ -25,7 +25,7 @@ from medzoo.training.rundir import choose_folder
 from medzoo.transplant.plan import Plan, make_plan, needs_values
 from medzoo.transplant.recipes import find_recipe
 from medzoo.transplant.table import summarise_plan
-from medzoo.weights.source import model_of, open_weights
+from medzoo.weights.source import find_named_card, model_of, open_weights
 
 Report = Callable[[str], None]
 
@@ -63,14 +63,17 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     mode = weights.mode or ("copy" if weights.src else "random")
     rules = find_recipe(mode, spec.stages, weights.upto, weights.norm)
     source = source_from_arrays({}, "none")
+    # A card's or tag's name is no path, also where a folder of that name lies about.
+    is_named = weights.src is not None and find_named_card(weights.src, spec.name) is not None
+    src = weights.src if is_named else _anchor(weights.src)
     if weights.src is not None:
         source = open_weights(weights.src, spec.name, values=needs_values(rules, describe(spec)))
     elif mode != "random":
         raise ConfigError(f"mode {mode} without weights", "a card, a tag, a run or a file", "--src imagenet")
     if config.run.out is not None:
         folder = choose_folder(config.run.out, config.run.overwrite, "").resolve()
-        source_path = Path(weights.src or "/").resolve()
-        if weights.src is not None and folder in (source_path, *source_path.parents):
+        source_path = Path(src or "/").resolve()
+        if src is not None and folder in (source_path, *source_path.parents):
             raise ConfigError(f"--src {weights.src} lies in the run to be replaced", "another --out")
     dataset = open_dataset(
         DEFAULT_DATA if data.source is None else data.source,
@@ -95,10 +98,14 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     resolved = config.model_copy(
         update={
             "data": data.model_copy(
-                update={"image_size": size, "source": _anchor(data.source or DEFAULT_DATA)}
+                update={
+                    "image_size": size,
+                    "source": DEFAULT_DATA if data.source in (None, DEFAULT_DATA) else _anchor(data.source),
+                    "image_folder": _anchor(data.image_folder),
+                }
             ),
             "model": config.model.model_copy(update={"name": spec.name, "channels": channels}),
-            "weights": weights.model_copy(update={"mode": mode, "src": _anchor(weights.src)}),
+            "weights": weights.model_copy(update={"mode": mode, "src": src}),
         }
     )
     precision = choose_precision(config.training.precision, processor_flags(), gpu)

@@ -38,7 +38,7 @@ def open_weights(
     """
     path = Path(src)
     # Cards and tags first: a folder of images called `imagenet` is common, and is no run. `./imagenet` is a path.
-    if _find_card(src, model) is None:
+    if find_named_card(src, model) is None:
         if path.is_dir():
             return _open_run(path)
         if path.exists():
@@ -56,7 +56,7 @@ def open_weights(
     return open_file(cards.fetch(card), origin=card.name)
 
 
-def _find_card(src: str | Path, model: str | None) -> cards.WeightCard | None:
+def find_named_card(src: str | Path, model: str | None) -> cards.WeightCard | None:
     """Find the card that a word names, by itself or as a tag of `model`; None for anything else."""
     names = {str(src), f"{model}.{src}"}
     return next((card for card in cards.list_cards() if card.name in names), None)
@@ -81,7 +81,7 @@ def model_of(src: str | Path | None) -> str | None:
     if src is None:
         return None
     path = Path(src)
-    card = _find_card(src, cards.DEFAULT_MODEL)
+    card = find_named_card(src, cards.DEFAULT_MODEL)
     if card is not None:
         return card.model
     if path.is_dir():

@@ -291,3 +291,27 @@ def test_a_csv_column_called_set_need_not_be_a_split(medzoo_command: Callable, i
     path = _write_csv(image_folder, rows, ("file", "label", "set"))
     assert medzoo_command("train", "--data", path, *QUICK, "--out", "run").code == 0
     assert "cohort A" in Path("run/predictions.csv").read_text()
+
+
+def test_a_configuration_means_the_same_from_any_folder(
+    medzoo_command: Callable, image_folder: Path, tmp_path: Path
+) -> None:
+    """Paths become absolute; names of cards stay names, also where folders are called like them."""
+    for name in ("imagenet", "phantom"):
+        (tmp_path / name).mkdir()
+    arguments = (
+        "--src",
+        "imagenet",
+        "--mode",
+        "stats",
+        "--epochs",
+        1,
+        "--precision",
+        "float32",
+        "--out",
+        "run",
+    )
+    assert medzoo_command("train", "--data", image_folder.name, *arguments).code == 0
+    config = tomllib.loads(Path("run/config.toml").read_text())
+    assert config["data"]["source"] == str(image_folder)
+    assert config["weights"]["src"] == "imagenet"
