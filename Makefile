@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
 
-.PHONY: demo test lint types parity wheel benchmark tables clean
+.PHONY: demo test lint types parity wheel legacy fuzz benchmark tables cards clean
 
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -33,8 +33,22 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-parity: $(STAMP)
-	$(BIN)/python -m pytest tests/parity
+# PyTorch and transformers are needed here alone; without them those tests of `make test` are skipped.
+$(VENV)/parity: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,parity]'
+	@touch $@
+
+parity: $(VENV)/parity
+	MEDZOO_PARITY=1 $(BIN)/python -m pytest tests/parity
+
+# TensorFlow 2.15 with tensorflow-addons loads what we write; Python 3.11 and 600 MB of its own environment.
+legacy: $(STAMP)
+	PYTHON=$(BIN)/python sh tests/legacy.sh
+
+# Each weights format, mutated 5,000 times; the tests do 200.
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz.py --mutations 5000
 
 # Builds the wheel, installs it into an empty environment and runs it from another folder.
 wheel: $(STAMP)
@@ -46,5 +60,9 @@ benchmark: $(STAMP)
 tables: $(STAMP)
 	$(BIN)/python -m medzoo.models.tables.generate
 
+# The cards of keras.applications, from the installed Keras's own constants.
+cards: $(STAMP)
+	$(BIN)/python weights_registry/generate.py
+
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-legacy build dist demo *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

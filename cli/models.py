@@ -28,7 +28,7 @@ def list_command(pattern: str, as_json: bool) -> None:
     from medzoo.errors import ConfigError, nearest
     from medzoo.models.catalog import list_models
     from medzoo.models.describe import describe
-    from medzoo.weights.cards import list_cards
+    from medzoo.weights.cards import list_card_names
 
     matching = [
         spec
@@ -49,7 +49,7 @@ def list_command(pattern: str, as_json: bool) -> None:
             "family": spec.family,
             "parameters": describe(spec).size,
             "input_size": spec.input_size,
-            "weights": [card.name for card in list_cards() if card.model == spec.name],
+            "weights": [name for name in list_card_names() if name.startswith(f"{spec.name}.")],
         }
         for spec in matching
     ]
@@ -63,7 +63,7 @@ def list_command(pattern: str, as_json: bool) -> None:
             str(row["family"]),
             f"{row['parameters']:,}",
             str(row["input_size"]),
-            ", ".join(str(name) for name in row["weights"]) or "—",  # type: ignore[attr-defined]
+            ", ".join(str(name).partition(".")[2] for name in row["weights"]) or "—",  # type: ignore[attr-defined]
         )
         for row in rows
     ]

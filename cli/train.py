@@ -21,9 +21,11 @@ _SETTINGS = {
     "patient_column": "data.patient_column",
     "image_folder": "data.image_folder",
     "image_size": "data.image_size",
+    "preprocessing": "data.preprocessing",
     "model": "model.name",
     "channels": "model.channels",
     "src": "weights.src",
+    "dialect": "weights.dialect",
     "mode": "weights.mode",
     "upto": "weights.upto",
     "norm": "weights.norm",
@@ -48,9 +50,15 @@ _SETTINGS = {
 @click.option("--patient-column", help="Column of patients in a CSV  [default: recognised].")
 @click.option("--image-folder", help="Folder of a CSV's images  [default: beside it].")
 @click.option("--image-size", type=int, metavar="P", help="Input of P×P pixels  [default: the images' size].")
+@click.option(
+    "--preprocessing",
+    metavar="CONTRACT",
+    help="Input contract  [default: that of --src, else the network's].",
+)
 @click.option("--model", help="Network  [default: that of --src, else cbr_tiny].")
 @click.option("--channels", type=int, help="Input channels  [default: the images'].")
 @click.option("--src", help="Weights: a card, a tag such as `imagenet`, a run or a file.")
+@click.option("--dialect", help="How the weights name their tensors  [default: recognised].")
 @click.option("--mode", help="copy, stats, transfusion or random  [default: copy with --src, else random].")
 @click.option("--upto", metavar="STAGE", help="Last stage or block copied (transfusion).")
 @click.option("--norm", metavar="reset|keep", help="Norm layers under stats  [default: reset].")

@@ -18,6 +18,7 @@ DEFAULT_MODEL = "mobilenet_075"
 
 @click.command("transplant")
 @click.option("--src", help="Weights: a card, a tag such as `imagenet`, a run or a file.")
+@click.option("--dialect", help="How the weights name their tensors  [default: recognised].")
 @click.option("--mode", help="copy, stats, transfusion or random  [default: copy].")
 @click.option(
     "--model",
@@ -31,7 +32,9 @@ DEFAULT_MODEL = "mobilenet_075"
 @click.option(
     "--ignore", multiple=True, metavar="GLOB", help="Source tensors that may stay unused; repeatable."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="A .weights.h5 or .safetensors file.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A .weights.h5, .safetensors or (Keras 2) .h5 file."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Replay this plan.json.")
 @click.option(
@@ -41,6 +44,7 @@ DEFAULT_MODEL = "mobilenet_075"
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def command(
     src: str | None,
+    dialect: str | None,
     mode: str | None,
     model: str | None,
     upto: str | None,
@@ -72,14 +76,14 @@ def command(
         raise click.UsageError(f"--min-coverage {min_coverage}: a share between 0 and 1, such as 0.9")
     if plan_file is not None:
         given: dict[str, Any] = {"mode": mode, "model": model, "upto": upto, "norm": norm, "classes": classes}
-        given |= {"channels": channels, "seed": seed, "ignore": ignore or None}
+        given |= {"dialect": dialect, "channels": channels, "seed": seed, "ignore": ignore or None}
         _refuse_options(given)
         plan, source, digests = _read_replay(plan_file, src)
         name = plan_file.name.removesuffix(".json").removesuffix(".plan")
         note = f"replaying {plan_file}: {plan.model} from {plan.origin}, seed {plan.seed}"
     else:
         plan, source, note = _plan(
-            src, mode or "copy", model, upto, norm, classes, channels, seed or 0, ignore
+            src, dialect, mode or "copy", model, upto, norm, classes, channels, seed or 0, ignore
         )
         digests = {}
         name = _output_name(plan, mode or "copy", upto)
@@ -92,6 +96,7 @@ def command(
 
 def _plan(
     src: str | None,
+    dialect: str | None,
     mode: str,
     model: str | None,
     upto: str | None,
@@ -102,12 +107,15 @@ def _plan(
     ignore: tuple[str, ...],
 ) -> tuple[Plan, Source, str]:
     """Make the plan that the options ask for, and the first line that says what was taken."""
+    from dataclasses import replace
+
     from medzoo.models.catalog import find_model
     from medzoo.models.describe import describe
     from medzoo.tensors import source_from_arrays
     from medzoo.transplant.plan import make_plan, needs_values
     from medzoo.transplant.recipes import find_recipe
     from medzoo.transplant.targets import fit_options
+    from medzoo.weights.align import align
     from medzoo.weights.source import model_of, open_weights
 
     if src is None and mode != "random":
@@ -117,9 +125,13 @@ def _plan(
     if src is None:
         source = source_from_arrays({}, origin="none")
     else:
-        source = open_weights(src, spec.name, values=needs_values(rules, describe(spec)))
+        source = open_weights(src, spec.name, needs_values(rules, describe(spec)), dialect)
+        for note in source.notes:
+            print_note(f"note: {note}")
+    source = align(source, describe(spec))
     counts = fit_options(source, describe(spec), classes, channels)
     plan = make_plan(source, describe(spec, *counts), rules, seed, ignore)
+    plan = replace(plan, dialect=dialect or "")
     # A word that is neither the source's own name nor a path is a tag, joined to the default model.
     is_tag = src is not None and source.origin == f"{DEFAULT_MODEL}.{src}"
     default = " (the default model)" if not model and (src is None or is_tag) else ""
@@ -131,9 +143,11 @@ def _read_replay(plan_file: Path, src: str | None) -> tuple[Plan, Source, dict[s
     """Read a plan and open its source, or the one given instead."""
     import numpy as np
 
+    from medzoo.models.describe import describe
     from medzoo.tensors import source_from_arrays
     from medzoo.transplant.methods import find_method
     from medzoo.transplant.record import read_plan
+    from medzoo.weights.align import align
     from medzoo.weights.source import open_weights
 
     record = read_plan(plan_file)
@@ -141,7 +155,9 @@ def _read_replay(plan_file: Path, src: str | None) -> tuple[Plan, Source, dict[s
     if needs <= {"nothing"}:
         source = source_from_arrays({}, origin="none")
     else:
-        source = open_weights(src or record.plan.origin, record.plan.model, values="values" in needs)
+        origin = src or record.plan.origin
+        source = open_weights(origin, record.plan.model, "values" in needs, record.plan.dialect or None)
+        source = align(source, describe(record.plan.model, record.plan.classes, record.plan.channels))
     if record.numpy != np.__version__:
         print_note(f"note: planned under NumPy {record.numpy}, replayed under {np.__version__}")
     return record.plan, source, dict(record.digests)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: Public name → the module that defines it (None: the module itself is the name).
 _PUBLIC = {
     "MedzooError": "medzoo.errors",
     "open_weights": "medzoo.weights.source",
     "source_from_arrays": "medzoo.tensors",
+    "align": "medzoo.weights.align",
+    "convert": "medzoo.weights.convert",
     "write_moments": "medzoo.weights.formats.moments",
     "find_model": "medzoo.models.catalog",
     "list_models": "medzoo.models.catalog",
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
     from medzoo.transplant.plan import make_plan
     from medzoo.transplant.record import read_plan
     from medzoo.transplant.run import apply, write
+    from medzoo.weights.align import align
+    from medzoo.weights.convert import convert
     from medzoo.weights.formats.moments import write_moments
     from medzoo.weights.source import open_weights
 

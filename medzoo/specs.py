@@ -49,11 +49,33 @@ class Preprocessing:
     order: str = "rgb"
 
 
-#: The contracts of keras.applications, by the names its source gives them (`imagenet_utils.preprocess_input`).
+#: "tf", "caffe" and "torch" are the modes of keras.applications (`imagenet_utils.preprocess_input`); "torch" is
+#: (x/255 − mean) / standard deviation over ImageNet, torchvision's too. "unit" is x/255, "raw" is x as it is.
 PREPROCESSINGS: Mapping[str, Preprocessing] = {
     "tf": Preprocessing("tf", (1 / 127.5, 1 / 127.5, 1 / 127.5), (-1.0, -1.0, -1.0)),
     "caffe": Preprocessing("caffe", (1.0, 1.0, 1.0), (-103.939, -116.779, -123.68), "bgr"),
+    "torch": Preprocessing(
+        "torch",
+        (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
+        (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
+    ),
+    "unit": Preprocessing("unit", (1 / 255, 1 / 255, 1 / 255), (0.0, 0.0, 0.0)),
+    "raw": Preprocessing("raw", (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
 }
+
+
+def find_preprocessing(name: str) -> Preprocessing:
+    """Find an input contract by name.
+
+    Raises:
+        ConfigError: no contract has that name; the nearest names are given.
+
+    >>> find_preprocessing("unit").offset
+    (0.0, 0.0, 0.0)
+    """
+    if name not in PREPROCESSINGS:
+        raise ConfigError(f"unknown input contract {name!r}", nearest(name, PREPROCESSINGS))
+    return PREPROCESSINGS[name]
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ _ROLE_OF_NAME = {
     "distillation_token": Role.TOKEN,
     "pos_embed": Role.POSITION,
     "position_embedding": Role.POSITION,
+    "relative_position_bias_table": Role.POSITION,
 }
 
 
@@ -143,6 +144,9 @@ class Source(Mapping[str, LazyTensor]):
     """Unread weights: a mapping from Keras path to `LazyTensor`, and where they came from.
 
     `origin` is the source as typed, `digest` the SHA-256 of the file's bytes (computed when first asked for).
+    `model` and `preprocessing` name the network and the input contract where a card or a run says them, else
+    they are empty. `notes` say what a reader left out or turned round; `metadata` is the file's own text
+    metadata. `storage` and `numbered` are those of a `.weights.h5`, see `medzoo.weights.contents`.
     """
 
     tensors: Mapping[str, LazyTensor] = field(repr=False)
@@ -150,6 +154,12 @@ class Source(Mapping[str, LazyTensor]):
     format: str
     dialect: str = "keras"
     measure_digest: Callable[[], str] = field(default=lambda: "", repr=False)
+    model: str = ""
+    preprocessing: str = ""
+    notes: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    storage: Mapping[str, str] = field(default_factory=dict, repr=False)
+    numbered: frozenset[str] = field(default=frozenset(), repr=False)
 
     def __getitem__(self, name: str) -> LazyTensor:
         """Give one tensor, unread.

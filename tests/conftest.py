@@ -33,6 +33,7 @@ def shared_weights() -> Path:
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reaches for a network or for the user's cache."""
+    """No test reaches for a network, for the user's cache or for the user's cards."""
     monkeypatch.setenv("MEDZOO_OFFLINE", "1")
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("MEDZOO_CARDS", str(tmp_path_factory.getbasetemp() / "cards"))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import keras
 
 from medzoo.errors import ConfigError
-from medzoo.models import applications, cbr
+from medzoo.models import applications, cbr, cifar_resnet
 from medzoo.models.catalog import find_model
 from medzoo.specs import HEAD, ModelSpec, check_input_size
 
 _FEATURES = {
     "cbr": cbr.build_features,
+    "cifar_resnet": cifar_resnet.build_features,
     "mobilenet": applications.build_features,
     "resnet": applications.build_features,
 }

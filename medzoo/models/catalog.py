@@ -35,9 +35,9 @@ def _mobilenet(name: str, alpha: float) -> ModelSpec:
     return ModelSpec(name, "mobilenet", {"alpha": alpha}, (stem, *blocks, HEAD_STAGE), 224, 32)
 
 
-def _resnet(name: str, depths: Sequence[int]) -> ModelSpec:
-    """Describe keras.applications' ResNet with bottlenecks, its 16 blocks declared within four stages."""
-    stages = [Stage("conv1", "conv1_*|pool1_*", "pool1_pool")]
+def _resnet_stages(stem: Stage, depths: Sequence[int]) -> tuple[Stage, ...]:
+    """List a ResNet's stages by the names of keras.applications: a stem, then stages of declared blocks."""
+    stages = [stem]
     for number, depth in enumerate(depths, start=2):
         blocks = tuple(
             Stage(
@@ -46,8 +46,22 @@ def _resnet(name: str, depths: Sequence[int]) -> ModelSpec:
             for block in range(1, depth + 1)
         )
         stages.append(Stage(f"conv{number}", f"conv{number}_*", blocks[-1].output, blocks))
-    options = {"constructor": "ResNet50"}
-    return ModelSpec(name, "resnet", options, (*stages, HEAD_STAGE), 224, 32, PREPROCESSINGS["caffe"])
+    return (*stages, HEAD_STAGE)
+
+
+def _resnet(name: str, depths: Sequence[int]) -> ModelSpec:
+    """Describe keras.applications' ResNet with bottlenecks, its 16 blocks declared within four stages."""
+    stages = _resnet_stages(Stage("conv1", "conv1_*|pool1_*", "pool1_pool"), depths)
+    return ModelSpec(name, "resnet", {"constructor": "ResNet50"}, stages, 224, 32, PREPROCESSINGS["caffe"])
+
+
+def _cifar_resnet(name: str, depth: int) -> ModelSpec:
+    """Describe the ResNet for CIFAR with `depth` layers (He et al. 2016): three stages of (depth − 2) / 6 blocks.
+
+    The smallest input is the one whose two halvings leave one pixel.
+    """
+    stages = _resnet_stages(Stage("conv1", "conv1_*", "conv1_relu"), 3 * [(depth - 2) // 6])
+    return ModelSpec(name, "cifar_resnet", {"depth": depth}, stages, 32, 4, PREPROCESSINGS["torch"])
 
 
 @cache
@@ -68,6 +82,11 @@ def list_models() -> tuple[ModelSpec, ...]:
         _mobilenet("mobilenet_075", 0.75),
         _mobilenet("mobilenet_100", 1.0),
         _resnet("resnet50", (3, 4, 6, 3)),
+        _cifar_resnet("resnet20", 20),
+        _cifar_resnet("resnet32", 32),
+        _cifar_resnet("resnet44", 44),
+        _cifar_resnet("resnet56", 56),
+        _cifar_resnet("resnet110", 110),
     )
 
 

@@ -29,6 +29,9 @@ class DataSection(Section):
     patient_column: str | None = None
     image_folder: str | None = None
     image_size: int | None = Field(default=None, ge=1, le=16384)
+    preprocessing: str | None = Field(
+        default=None, description="the input contract; None is that of the weights, else the network's"
+    )
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="draws splits that the data lack, and the phantom"
     )
@@ -46,6 +49,7 @@ class WeightsSection(Section):
     """How the network is initialised; a mode of None is `copy` with a source and `random` without."""
 
     src: str | None = Field(default=None, min_length=1)
+    dialect: str | None = None
     mode: str | None = None
     upto: str | None = None
     norm: str | None = None

@@ -103,7 +103,7 @@ def _batches(prepared: Prepared, split: str, shuffle: bool = False) -> Any:
         batch_size=training.batch_size,
         image_size=prepared.image_size,
         channels=prepared.channels,
-        preprocessing=prepared.spec.preprocessing,
+        preprocessing=prepared.preprocessing,
         shuffle=shuffle,
         seed=training.seed,
     )

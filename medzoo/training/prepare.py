@@ -17,7 +17,7 @@ from medzoo.data.open import open_dataset
 from medzoo.errors import ConfigError, DataError
 from medzoo.models.catalog import find_model
 from medzoo.models.describe import describe
-from medzoo.specs import ModelSpec, check_input_size
+from medzoo.specs import ModelSpec, Preprocessing, check_input_size, find_preprocessing
 from medzoo.tensors import Source, source_from_arrays
 from medzoo.training.config import TrainConfig
 from medzoo.training.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
@@ -25,6 +25,8 @@ from medzoo.training.rundir import choose_folder
 from medzoo.transplant.plan import Plan, make_plan, needs_values
 from medzoo.transplant.recipes import find_recipe
 from medzoo.transplant.table import summarise_plan
+from medzoo.weights.align import align
+from medzoo.weights.cards import find_card, list_card_names
 from medzoo.weights.source import find_named_card, model_of, open_weights
 
 Report = Callable[[str], None]
@@ -47,6 +49,7 @@ class Prepared:
     config: TrainConfig
     dataset: Dataset
     spec: ModelSpec
+    preprocessing: Preprocessing
     source: Source
     plan: Plan
     precision: Choice
@@ -67,9 +70,11 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     is_named = weights.src is not None and find_named_card(weights.src, spec.name) is not None
     src = weights.src if is_named else _anchor(weights.src)
     if weights.src is not None:
-        source = open_weights(weights.src, spec.name, values=needs_values(rules, describe(spec)))
+        values = needs_values(rules, describe(spec))
+        source = open_weights(weights.src, spec.name, values, weights.dialect)
     elif mode != "random":
         raise ConfigError(f"mode {mode} without weights", "a card, a tag, a run or a file", "--src imagenet")
+    contract = _find_contract(data.preprocessing or source.preprocessing or spec.preprocessing.name)
     if config.run.out is not None:
         folder = choose_folder(config.run.out, config.run.overwrite, "").resolve()
         source_path = Path(src or "/").resolve()
@@ -90,6 +95,7 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     size = data.image_size or _choose_size(spec, dataset)
     check_input_size(spec, size)
     target = describe(spec, len(dataset.classes), channels)
+    source = align(source, target)
     plan = make_plan(source, target, rules, config.training.seed, weights.ignore or ())
     if report and len(dataset.paths) > MANY_IMAGES:
         report(f"decoding {len(dataset.paths):,} images once, to find unreadable ones before training")
@@ -100,6 +106,7 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
             "data": data.model_copy(
                 update={
                     "image_size": size,
+                    "preprocessing": contract.name,
                     "source": DEFAULT_DATA if data.source in (None, DEFAULT_DATA) else _anchor(data.source),
                     "image_folder": _anchor(data.image_folder),
                 }
@@ -110,7 +117,12 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     )
     precision = choose_precision(config.training.precision, processor_flags(), gpu)
     xla = choose_xla(config.training.xla, gpu)
-    return Prepared(resolved, dataset, spec, source, plan, precision, xla, size, channels)
+    return Prepared(resolved, dataset, spec, contract, source, plan, precision, xla, size, channels)
+
+
+def _find_contract(name: str) -> Preprocessing:
+    """Find an input contract by its own name, or by that of the card that has one of its own."""
+    return find_card(name).contract() if name in list_card_names() else find_preprocessing(name)
 
 
 def _anchor(path: str | None) -> str | None:
@@ -156,7 +168,10 @@ def announce(prepared: Prepared, is_given: bool, say: Report) -> None:
     say(f"data {data.name}: {sizes}; classes {', '.join(map(repr, data.classes))}{positive}")
     for note in data.notes:
         say(f"note: {note}")
-    say(f"network {prepared.spec.name}, {prepared.image_size}×{prepared.image_size}×{prepared.channels}")
+    shape = f"{prepared.image_size}×{prepared.image_size}×{prepared.channels}"
+    say(f"network {prepared.spec.name}, {shape}, input contract {prepared.preprocessing.name}")
+    for note in prepared.source.notes:
+        say(f"note: {note}")
     origin = f"{prepared.source.origin}, " if config.weights.src else ""
     say(f"weights {origin}mode {config.weights.mode}: {summarise_plan(prepared.plan)}")
     say(f"precision {prepared.precision.value} ({prepared.precision.reason})")
@@ -173,7 +188,7 @@ def describe_environment(prepared: Prepared) -> dict[str, Any]:
         "machine": platform.machine(),
         "precision": {"value": prepared.precision.value, "reason": prepared.precision.reason},
         "xla": {"value": prepared.xla.value, "reason": prepared.xla.reason},
-        "preprocessing": asdict(prepared.spec.preprocessing),
+        "preprocessing": asdict(prepared.preprocessing),
         "table_digest": prepared.dataset.digest,
         "notes": list(prepared.dataset.notes),
     }

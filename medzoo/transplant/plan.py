@@ -54,7 +54,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every step of a transplant, what of the source is left over, and what a replay needs to know."""
+    """Every step of a transplant, what of the source is left over, and what a replay needs to know.
+
+    `dialect` is the one that was forced, or empty.
+    """
 
     steps: tuple[Step, ...]
     unused: tuple[str, ...]
@@ -64,6 +67,7 @@ class Plan:
     model: str = ""
     classes: int = 0
     channels: int = 0
+    dialect: str = ""
 
     @property
     def coverage(self) -> float:

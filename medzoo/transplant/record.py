@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -41,6 +42,7 @@ def format_record(plan: Plan, digests: Mapping[str, str], output_digest: str = "
         "channels": plan.channels,
         "source": plan.origin,
         "source_digest": plan.source_digest,
+        "dialect": plan.dialect,
         "seed": plan.seed,
         "coverage": plan.coverage,
         "output_digest": output_digest,
@@ -51,6 +53,17 @@ def format_record(plan: Plan, digests: Mapping[str, str], output_digest: str = "
     ]
     opening = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
     return opening + ',\n "steps": [\n  ' + ",\n  ".join(rows) + "\n]}\n"
+
+
+def digest_plan(plan: Plan) -> str:
+    """Give the SHA-256 of what a plan does: source, seed and every step, as `sha256:<hex>`.
+
+    Computed before the tensors exist, so that the weights file can name the plan that made it.
+    """
+    head = [plan.model, plan.classes, plan.channels, plan.source_digest, plan.seed]
+    content = [head, [describe_step(step) for step in plan.steps]]
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def describe_step(step: Step) -> dict[str, Any]:
@@ -97,6 +110,7 @@ def read_plan(path: str | Path) -> PlanRecord:
             content["model"],
             int(content["classes"]),
             int(content["channels"]),
+            str(content.get("dialect", "")),
         )
         digests = {row["target"]["name"]: row["digest"] for row in content["steps"] if row["digest"]}
         return PlanRecord(plan, digests, content["numpy"], content["output_digest"])

@@ -9,17 +9,15 @@ from typing import Any
 
 import numpy as np
 
+import medzoo
 from medzoo.errors import ConfigError, PlanError
 from medzoo.outputs import digest_file, write_beside, write_text
 from medzoo.tensors import Source, Target, name_variables
 from medzoo.transplant.channels import sum_channels
 from medzoo.transplant.methods import find_method
 from medzoo.transplant.plan import Plan, Step, format_shape
-from medzoo.transplant.record import format_record, read_plan
-from medzoo.weights.writers import find_writer
-
-#: What a transplant is written as; the suffix decides.
-OUTPUT_SUFFIXES = (".weights.h5", ".safetensors")
+from medzoo.transplant.record import digest_plan, format_record, read_plan
+from medzoo.weights.writers import SUFFIXES, find_suffix, find_writer
 
 
 def run(plan: Plan, source: Source) -> Iterator[tuple[str, np.ndarray]]:
@@ -102,9 +100,10 @@ def write(
     path: str | Path,
     expected: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a plan's tensors to `path` (`.weights.h5` or `.safetensors`) and its record beside it.
+    """Write a plan's tensors to `path` (`.weights.h5`, `.safetensors`, Keras 2's `.h5`) and its record beside it.
 
-    Both files appear whole or not at all. `expected` holds tensor digests of an earlier run of the same plan.
+    Both files appear whole or not at all, the weights with their origin in the file's metadata. `expected`
+    holds tensor digests of an earlier run of the same plan.
     Returns the record's path, `….plan.json`.
 
     Raises:
@@ -125,7 +124,13 @@ def write(
     if [step.target for step in plan.steps] != list(target.tensors.values()):
         raise PlanError("the plan's tensors are not the target's", "the target that the plan was made for")
     digests: dict[str, str] = {}
-    provenance = {"source": plan.origin, "source_digest": plan.source_digest, "seed": str(plan.seed)}
+    provenance = {
+        "source": plan.origin,
+        "source_digest": plan.source_digest,
+        "plan_digest": digest_plan(plan),
+        "seed": str(plan.seed),
+        "medzoo": medzoo.__version__,
+    }
     with write_beside(path) as beside:
         writer(beside, target, _digested(run(plan, source), digests), provenance)
         _compare_digests(digests, expected or {})
@@ -173,7 +178,7 @@ def check_output(plan: Plan, path: str | Path) -> bool:
 
 def _refuse_shared_record(path: Path, record: Path) -> None:
     """Refuse to take over the record of the same weights in the other format, whose digest it holds."""
-    for suffix in OUTPUT_SUFFIXES:
+    for suffix in SUFFIXES:
         other = record.with_name(record.name.removesuffix(".plan.json") + suffix)
         if other != path and other.exists():
             raise ConfigError(f"{record} is the record of {other}", "a record for each file", "another --out")
@@ -185,10 +190,7 @@ def record_path(path: Path) -> Path:
     Raises:
         ConfigError: the file's suffix is none that is written.
     """
-    for suffix in OUTPUT_SUFFIXES:
-        if path.name.endswith(suffix):
-            return path.with_name(path.name.removesuffix(suffix) + ".plan.json")
-    raise ConfigError(f"output {path.name!r}", "a name ending in .weights.h5 or .safetensors")
+    return path.with_name(path.name.removesuffix(find_suffix(path)) + ".plan.json")
 
 
 def digest_tensor(values: np.ndarray) -> str:

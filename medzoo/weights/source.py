@@ -1,48 +1,65 @@
-"""Card, run or path → Source: only headers are read."""
+"""Card, run, file or address → Source: only headers are read."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import tomllib
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from medzoo.errors import WeightsError
 from medzoo.outputs import digest_file
-from medzoo.tensors import LazyTensor, Source
-from medzoo.weights import cards
-from medzoo.weights.dialects import keras
-from medzoo.weights.formats import keras_legacy_h5, keras_v3, moments, npz, safetensors
-from medzoo.weights.formats.hdf5 import open_hdf5, refuse_damage
+from medzoo.tensors import Source
+from medzoo.weights import cards, downloads, runs
+from medzoo.weights.dialects.table import speak
+from medzoo.weights.formats import moments, tf_checkpoint
+from medzoo.weights.formats.table import find_reader
+from medzoo.weights.writers import PROVENANCE_ATTRIBUTE
 
-Reader = Callable[[Path], dict[str, LazyTensor]]
+_SUFFIXES = (
+    *(".h5", ".hdf5", ".keras", ".npz", ".safetensors", ".json"),
+    *(".pt", ".pth", ".th", ".tar", ".bin", ".ckpt", ".index"),
+)
 
-_SUFFIXES = (".h5", ".hdf5", ".keras", ".npz", ".safetensors", ".json", ".pt", ".pth", ".th", ".bin", ".ckpt")
+#: What Hugging Face's folders call their weights; the first that is there is opened.
+_IN_FOLDER = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 
 
 def open_weights(
     src: str | Path, model: str | None = None, values: bool = True, dialect: str | None = None
 ) -> Source:
-    """Open weights by card (`mobilenet_075.imagenet`), tag (`imagenet`, joined to `model`), run or file.
+    """Open weights by card (`mobilenet_075.imagenet`), tag (`imagenet`, joined to `model`), run, file or address.
 
     Reads headers only. With `values=False` a card answers with its bundled moments file, which needs no
-    network; a file is opened all the same. A run directory gives its best weights. `dialect="keras"` leaves a
-    file's layers their names, where the model to be filled is keras.applications' own.
+    network; a file is opened all the same. A run directory gives its best weights, with its network and input
+    contract. `dialect` forces how foreign names are read; `keras` leaves every name and axis as stored.
+    Addresses are `hf://owner/repository/file`, `file:///…` and `https://…`.
 
     Raises:
-        WeightsError: no such file or card (the nearest names are given); a damaged, empty or foreign file.
+        WeightsError: no such file or card (the nearest names are given); a damaged, empty or foreign file; an
+            ambiguous dialect.
 
     >>> open_weights("mobilenet_075.imagenet", values=False)["conv1/kernel"].spec.shape
     (3, 3, 3, 24)
     """
-    path = Path(src)
+    if "://" in str(src):
+        return open_file(downloads.fetch_url(str(src), check=check_weights), str(src), dialect)
     # Cards and tags first: a folder of images called `imagenet` is common, and is no run. `./imagenet` is a path.
-    if find_named_card(src, model) is None:
-        if path.is_dir():
-            return _open_run(path)
-        if path.exists():
-            return open_file(path, dialect=dialect)
+    card = find_named_card(src, model)
+    if card is not None:
+        return _open_card(card, values, dialect)
+    path = Path(src)
+    if path.is_dir():
+        return _open_folder(path, dialect)
+    if path.exists() or tf_checkpoint.matches(path):
+        return open_file(path, dialect=dialect)
     if "/" in str(src) or path.suffix in _SUFFIXES:
         raise WeightsError(
             f"no weights file {path}", "an existing file, a card or a tag", "medzoo weights list"
@@ -50,26 +67,60 @@ def open_weights(
     name = str(src)
     if model and "." not in name:
         name = f"{model}.{name}"
-    card = cards.find_card(name)
-    if not values and card.moments:
-        return open_file(cards.moments_path(card), origin=card.name)
-    return open_file(cards.fetch(card), origin=card.name)
+    return _open_card(cards.find_card(name), values, dialect)
 
 
 def find_named_card(src: str | Path, model: str | None) -> cards.WeightCard | None:
     """Find the card that a word names, by itself or as a tag of `model`; None for anything else."""
-    names = {str(src), f"{model}.{src}"}
-    return next((card for card in cards.list_cards() if card.name in names), None)
+    known = cards.list_card_names()
+    return next((cards.find_card(name) for name in (str(src), f"{model}.{src}") if name in known), None)
 
 
-def _open_run(folder: Path) -> Source:
-    """Open a training run's best weights."""
-    path = folder / "best.weights.h5"
-    if not path.exists():
+def _open_card(card: cards.WeightCard, values: bool, dialect: str | None) -> Source:
+    """Open a card's weights, downloaded where needed, or its moments where no values are asked for."""
+    if not values and card.moments:
+        source = open_file(cards.moments_path(card), card.name)
+    else:
+        fetched = downloads.fetch(card, check=check_weights)
+        source = open_file(fetched.path, card.name, dialect)
+        # The download's check has just hashed the file, which may be a gigabyte.
+        if fetched.digest.startswith("sha256:"):
+            source = replace(source, measure_digest=lambda: fetched.digest)
+        if fetched.newly_recorded:
+            note = f"{card.name} was unverified: its first download is recorded as {fetched.digest}"
+            source = replace(source, notes=(note, *source.notes))
+    # A contract of the card's own goes by the card's name.
+    contract = card.preprocessing if isinstance(card.preprocessing, str) else card.name
+    return replace(source, model=card.model, preprocessing="" if contract == cards.UNKNOWN else contract)
+
+
+def check_weights(path: Path) -> None:
+    """Check that a file can be opened as weights.
+
+    Raises:
+        WeightsError: it cannot.
+    """
+    find_reader(path)[1](path)
+
+
+def _open_folder(folder: Path, dialect: str | None) -> Source:
+    """Open a training run's best weights, a SavedModel's or checkpoint's variables, or a model hub's folder."""
+    if runs.is_run(folder):
+        source = open_file(runs.find_best(folder), str(folder), dialect)
+        if (folder / "config.toml").exists():
+            return replace(
+                source, model=runs.model_of_run(folder), preprocessing=runs.preprocessing_of_run(folder)
+            )
+        return source
+    if tf_checkpoint.matches(folder):
+        return open_file(folder, dialect=dialect)
+    inside = next((folder / name for name in _IN_FOLDER if (folder / name).exists()), None)
+    if inside is None:
         raise WeightsError(
-            f"{folder} holds no best.weights.h5", "a finished run's directory or a weights file"
+            f"{folder} holds no {runs.BEST} and no other weights",
+            "a finished run's directory, a SavedModel or a weights file",
         )
-    return open_file(path, origin=str(folder))
+    return open_file(inside, str(folder), dialect)
 
 
 def model_of(src: str | Path | None) -> str | None:
@@ -85,83 +136,62 @@ def model_of(src: str | Path | None) -> str | None:
     if card is not None:
         return card.model
     if path.is_dir():
-        return model_of_run(path)
-    if path.exists():
+        return runs.model_of_run(path)
+    if path.exists() or "://" in str(src) or tf_checkpoint.matches(path):
         raise WeightsError(
             f"{src} does not say which network it is for", "a network", "--model; see medzoo models"
         )
     return cards.DEFAULT_MODEL
 
 
-def model_of_run(folder: Path) -> str:
-    """Read which network a training run trained, from its config.toml.
-
-    Raises:
-        WeightsError: the folder is no run.
-    """
-    try:
-        return str(tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))["model"]["name"])
-    except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(
-            f"{folder} is no training run", "a folder with config.toml and best.weights.h5"
-        ) from error
-
-
 def open_file(path: Path, origin: str | None = None, dialect: str | None = None) -> Source:
-    """Open one weights file; its first bytes, not its name, tell the format.
+    """Open one weights file, list of shards or checkpoint; its first bytes, not its name, tell the format.
 
     Raises:
         WeightsError: the file is empty, damaged or holds no weights.
     """
-    format_name, read = _find_reader(path)
-    spoken, tensors = keras.translate(read(path), dialect)
+    format_name, read = find_reader(path)
+    contents = read(path)
+    spoken, tensors, notes = speak(contents.tensors, str(path), dialect)
     if not tensors:
         raise WeightsError(f"{path} holds no tensors", "a weights file")
+    files = contents.files or (path,)
 
     @cache
     def digest() -> str:
-        return moments.digest_content(path) if format_name == moments.NAME else digest_file(path)
+        if format_name == moments.NAME:
+            return moments.digest_content(path)
+        return digest_file(path) if len(files) == 1 else digest_files(files)
 
-    return Source(tensors, origin or str(path), format_name, spoken, digest)
-
-
-def _find_reader(path: Path) -> tuple[str, Reader]:
-    """Tell a file's format from its content."""
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(16)
-    except OSError as error:
-        raise WeightsError(f"cannot read {path} ({error.strerror})", "a readable file") from error
-    if not start:
-        raise WeightsError(f"{path} is empty", "a weights file", "to copy or download it again")
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        with open_hdf5(path) as file, refuse_damage(path):
-            for reader in (keras_legacy_h5, keras_v3):
-                if reader.matches(file):
-                    return reader.NAME, reader.read_headers
-        raise WeightsError(
-            f"{path} is an HDF5 file without Keras weights", "layer groups as Keras writes them"
-        )
-    if start.startswith(b"PK\x03\x04"):
-        return npz.NAME, npz.read_headers
-    if start[8:9] == b"{":
-        return safetensors.NAME, safetensors.read_headers
-    if start.lstrip().startswith(b"{") and _is_moments(path):
-        return moments.NAME, moments.read_headers
-    if start.startswith(b"\x80"):
-        raise WeightsError(
-            f"{path} is a Python pickle, such as PyTorch writes, and is not read",
-            "Keras .h5 or .weights.h5, .npz or .safetensors",
-            "saving its tensors as .safetensors",
-        )
-    raise WeightsError(
-        f"{path} is no weights file that medzoo reads",
-        "Keras .h5 or .weights.h5, .npz, .safetensors or a moments file",
-        "saving it as .safetensors where it was made",
+    return Source(
+        tensors,
+        origin or str(path),
+        format_name,
+        spoken,
+        digest,
+        notes=(*contents.notes, *notes),
+        metadata=_unfold(contents.metadata),
+        storage=contents.storage,
+        numbered=contents.numbered,
     )
 
 
-def _is_moments(path: Path) -> bool:
-    """Tell whether a JSON file says that it holds moments, without parsing the whole of it."""
-    with path.open("rb") as stream:
-        return json.dumps(f"medzoo {moments.NAME}").encode() in stream.read(4096)
+def _unfold(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Put our own provenance, which HDF5 files hold as one JSON text, beside a file's other metadata."""
+    own = metadata.get(PROVENANCE_ATTRIBUTE, "")
+    try:
+        content = json.loads(own) if own.startswith("{") else {}
+    except ValueError:
+        content = {}
+    if not content:
+        return dict(metadata)
+    others = {key: value for key, value in metadata.items() if key != PROVENANCE_ATTRIBUTE}
+    return others | {str(key): str(value) for key, value in content.items()}
+
+
+def digest_files(files: tuple[Path, ...]) -> str:
+    """Give the SHA-256 of several files' names and digests, as `sha256:<hex>`."""
+    total = hashlib.sha256()
+    for file in files:
+        total.update(f"{file.name}:{digest_file(file)}\n".encode())
+    return f"sha256:{total.hexdigest()}"

@@ -16,15 +16,30 @@ from medzoo.weights.formats.keras_v3 import PATH_ATTRIBUTE
 Tensors = Iterable[tuple[str, np.ndarray]]
 Writer = Callable[[Path, Target, Tensors, Mapping[str, str]], None]
 
+#: The endings of the files that are written; the first that fits decides.
+SUFFIXES = (".weights.h5", ".safetensors", ".h5")
+
+#: The attribute of an HDF5 file that holds where its tensors came from, as JSON.
+PROVENANCE_ATTRIBUTE = "medzoo"
+
 _SAFETENSORS_DTYPES = {
     "float64": "F64",
     "float32": "F32",
     "float16": "F16",
+    "bfloat16": "BF16",
     "int64": "I64",
     "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
     "uint8": "U8",
     "bool": "BOOL",
 }
+
+#: HDF5 keeps an object's attributes in 64 kB; Keras splits longer lists of names over numbered attributes.
+_ATTRIBUTE_BYTES = 64_512
 
 
 def find_writer(path: Path) -> Writer:
@@ -33,11 +48,22 @@ def find_writer(path: Path) -> Writer:
     Raises:
         ConfigError: no writer for that suffix.
     """
-    if path.name.endswith(".weights.h5"):
-        return write_keras
-    if path.name.endswith(".safetensors"):
-        return write_safetensors
-    raise ConfigError(f"output {path.name!r}", "a name ending in .weights.h5 or .safetensors")
+    writers = {".weights.h5": write_keras, ".safetensors": write_safetensors, ".h5": write_legacy}
+    return writers[find_suffix(path)]
+
+
+def find_suffix(path: Path) -> str:
+    """Find which of the known endings a path has.
+
+    Raises:
+        ConfigError: none of them.
+    """
+    for suffix in SUFFIXES:
+        if path.name.endswith(suffix):
+            return suffix
+    raise ConfigError(
+        f"output {path.name!r}", f"a name ending in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+    )
 
 
 def write_keras(path: Path, target: Target, tensors: Tensors, provenance: Mapping[str, str]) -> None:
@@ -53,11 +79,48 @@ def write_keras(path: Path, target: Target, tensors: Tensors, provenance: Mappin
             "--out FILE.safetensors, or medzoo.apply and model.save_weights",
         )
     with h5py.File(path, "w") as file:
-        file.attrs["medzoo"] = json.dumps(dict(provenance))
+        file.attrs[PROVENANCE_ATTRIBUTE] = json.dumps(dict(provenance))
         for name, values in tensors:
             dataset = file.create_dataset(target.storage[name], data=values)
             dataset.attrs[PATH_ATTRIBUTE] = name
             dataset.parent.attrs["name"] = name.rpartition("/")[0]
+
+
+def write_legacy(path: Path, target: Target, tensors: Tensors, provenance: Mapping[str, str]) -> None:
+    """Write the `.h5` layout of Keras 1 and 2: a group a layer, in the target's order, names with `:0`.
+
+    `load_weights` of TensorFlow up to 2.15 reads it, by order or `by_name=True`.
+
+    Raises:
+        PlanError: a tensor without a layer, or of a dtype that HDF5 lacks.
+    """
+    layers: dict[str, list[str]] = {}
+    for name, spec in target.tensors.items():
+        layer = name.split("/")[0]
+        if layer == name or spec.dtype == "bfloat16":
+            reason = "has no layer" if layer == name else "is bfloat16"
+            raise PlanError(f"{name!r} {reason}", "float32 tensors of named layers", "--out FILE.safetensors")
+        layers.setdefault(layer, []).append(name)
+    with h5py.File(path, "w") as file:
+        file.attrs[PROVENANCE_ATTRIBUTE] = json.dumps(dict(provenance))
+        # Keras 2 reads a file without these as Keras 1's, whose kernels it would turn round.
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"2.15.0"
+        _write_names(file, "layer_names", list(layers))
+        for layer, names in layers.items():
+            _write_names(file.create_group(layer), "weight_names", [f"{name}:0" for name in names])
+        for name, values in tensors:
+            file[name.split("/")[0]].create_dataset(f"{name}:0", data=values)
+
+
+def _write_names(group: h5py.Group, attribute: str, names: list[str]) -> None:
+    """Write a list of names as Keras does, over several attributes where one is too small."""
+    encoded = [name.encode() for name in names]
+    width = max(map(len, encoded), default=1)
+    step = max(1, _ATTRIBUTE_BYTES // width)
+    chunks = [np.asarray(encoded[start : start + step], f"S{width}") for start in range(0, len(names), step)]
+    for index, chunk in enumerate(chunks):
+        group.attrs[attribute if len(chunks) == 1 else f"{attribute}{index}"] = chunk
 
 
 def write_safetensors(path: Path, target: Target, tensors: Tensors, provenance: Mapping[str, str]) -> None:
@@ -73,7 +136,7 @@ def write_safetensors(path: Path, target: Target, tensors: Tensors, provenance: 
             raise PlanError(
                 f"{name!r} is {spec.dtype}", "a dtype that safetensors has", "--out FILE.weights.h5"
             )
-        length = spec.size * np.dtype(spec.dtype).itemsize
+        length = spec.size * (2 if spec.dtype == "bfloat16" else np.dtype(spec.dtype).itemsize)
         header[name] = {
             "dtype": _SAFETENSORS_DTYPES[spec.dtype],
             "shape": list(spec.shape),
@@ -89,4 +152,7 @@ def write_safetensors(path: Path, target: Target, tensors: Tensors, provenance: 
         for name, values in tensors:
             if name != next(expected):
                 raise PlanError(f"tensor {name!r} came out of order", "the target's order")
-            stream.write(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
+            if values.dtype.byteorder == ">":
+                values = values.astype(values.dtype.newbyteorder("<"))
+            # A view of the bytes, not a copy of them: a tensor may be as large as half the memory.
+            stream.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)

@@ -173,7 +173,10 @@ REFUSALS = {
     "other network": (("--src", "whole.h5", "--model", "mobilenet_075"), "the source has no 'conv1/kernel'"),
     "values from moments": (("--src", "imagenet", "--mode", "stats", "--norm", "keep"), "MEDZOO_OFFLINE"),
     "coverage": (("--src", "imagenet", "--mode", "stats", "--min-coverage", "0.9"), "coverage 0.69"),
-    "suffix": (("--src", "imagenet", "--mode", "stats", "--out", "a.h5"), ".weights.h5 or .safetensors"),
+    "suffix": (
+        ("--src", "imagenet", "--mode", "stats", "--out", "a.hdf5"),
+        ".weights.h5, .safetensors or .h5",
+    ),
     "classes": (("--src", "imagenet", "--mode", "stats", "--classes", "0"), "at least 1"),
     "seed": (("--src", "imagenet", "--mode", "stats", "--seed", "-1"), "seed -1"),
     "no head": (("--mode", "random", "--model", "cbr_tiny"), "--classes"),

@@ -25,7 +25,12 @@ ROWS = medzoo.list_models()
 EVERY_ROW = pytest.mark.parametrize("spec", ROWS, ids=lambda spec: spec.name)
 
 #: One narrow member of each family: what needs a real build is tested on these.
-NARROW = {"cbr": "cbr_tiny", "mobilenet": "mobilenet_025", "resnet": "resnet50"}
+NARROW = {
+    "cbr": "cbr_tiny",
+    "cifar_resnet": "resnet20",
+    "mobilenet": "mobilenet_025",
+    "resnet": "resnet50",
+}
 
 
 @pytest.fixture(scope="module")

@@ -128,8 +128,9 @@ def test_plan_fields_of_the_record(tmp_path: Path) -> None:
 
 
 def test_formats_and_card_fields() -> None:
-    from medzoo.weights.cards import WeightCard, list_cards
-    from medzoo.weights.dialects.keras import APPLICATIONS
+    from medzoo.weights.cards import WeightCard
+    from medzoo.weights.dialects.table import DIALECTS
+    from medzoo.weights.writers import SUFFIXES
 
     text = _read("weights.md")
     modules = (ROOT / "medzoo" / "weights" / "formats").glob("*.py")
@@ -145,10 +146,12 @@ def test_formats_and_card_fields() -> None:
     assert {_names(row[0])[0] for row in find_table(text, "field", "holds")} == {
         field.name for field in fields(WeightCard)
     }
-    dialects = {_names(row[0])[0] for row in find_table(text, "dialect")}
-    assert {dialect.name for dialect in APPLICATIONS} <= dialects
-    for card in list_cards():
-        assert card.name in text
+    dialects = {_names(row[0])[0]: row[2] for row in find_table(text, "dialect", "files")}
+    assert dialects == {
+        dialect.name: "yes" if all(entry.is_invertible for entry in dialect.entries) else "no"
+        for dialect in DIALECTS
+    }
+    assert all(f"`{suffix}`" in text for suffix in SUFFIXES)
 
 
 def test_recognised_columns() -> None:
@@ -210,11 +213,12 @@ def test_import_table() -> None:
 def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
-    lines = config["options"]["install_requires"] + config["options.extras_require"]["dev"]
+    lines = "\n".join([config["options"]["install_requires"], *config["options.extras_require"].values()])
     wanted = {re.split(r"[><=\[]", line)[0].strip() for line in lines.splitlines() if line.strip()}
     section = _read("design.md").partition("## Dependencies")[2].partition("\n## ")[0]
     rows = {row[0].strip("*"): row[1] for row in find_table(section, "package", "why")}
     rows |= {row[0].strip("*"): row[1] for row in find_table(section, "development package", "why")}
+    rows |= {row[0].strip("*"): row[1] for row in find_table(section, "optional package", "why")}
     assert set(rows) == wanted
     assert all(len(reason.split()) >= 3 for reason in rows.values())
 

@@ -11,7 +11,7 @@ from medzoo.errors import ConfigError
 from medzoo.models.tables import read_table
 
 
-@pytest.mark.parametrize("name", ["cbr_tiny", "mobilenet_025"])
+@pytest.mark.parametrize("name", ["cbr_tiny", "mobilenet_025", "resnet20"])
 def test_a_network_gives_logits(name: str) -> None:
     size = max(8, medzoo.find_model(name).smallest_input)
     model = medzoo.build(name, classes=4, channels=2, input_size=size)
@@ -21,7 +21,7 @@ def test_a_network_gives_logits(name: str) -> None:
     assert [layer.name for layer in model.layers][-3:] == ["head_pool", "head_dropout", "head"]
 
 
-@pytest.mark.parametrize("name", ["cbr_tiny", "cbr_large_w", "mobilenet_025"])
+@pytest.mark.parametrize("name", ["cbr_tiny", "cbr_large_w", "mobilenet_025", "resnet20", "resnet56"])
 def test_the_smallest_input_is_enough(name: str) -> None:
     size = medzoo.find_model(name).smallest_input
     model = medzoo.build(name, classes=2, channels=1, input_size=size)
@@ -64,7 +64,9 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, float], message:
 
 @pytest.mark.parametrize("act", [medzoo.build, medzoo.describe, medzoo.find_model])
 def test_an_unknown_model_is_named_with_the_nearest(act: object) -> None:
-    with pytest.raises(ConfigError, match="unknown model 'resnet5'; expected one of 'resnet50'") as error:
+    with pytest.raises(
+        ConfigError, match="unknown model 'resnet5'; expected one of 'resnet56', 'resnet50'"
+    ) as error:
         act("resnet5")
     assert "\n" not in str(error.value)
 

@@ -136,10 +136,3 @@ def test_a_whole_model_reads_as_keras_reads_it(shared_weights: Path) -> None:
     assert set(source) == {variable.path for variable in model.weights}
     for variable in model.weights:
         assert np.asarray(source[variable.path]).tobytes() == np.asarray(variable).tobytes()
-
-
-@pytest.mark.parametrize("name", ["resnet20-12fca82f.th", "resnet56-4bfd9763.th"])
-def test_a_format_without_a_reader_is_refused(shared_weights: Path, name: str) -> None:
-    with pytest.raises(medzoo.MedzooError, match=r"\.th is .*; expected ") as error:
-        medzoo.open_weights(shared_weights / name)
-    assert "\n" not in str(error.value)

@@ -217,7 +217,7 @@ def test_a_source_cut_off_after_it_was_opened_leaves_nothing(
     content = bytearray((tmp_path / "s.npz").read_bytes())
     content[2_000_000:2_100_000] = bytes(100_000)
     (tmp_path / "s.npz").write_bytes(content)
-    with pytest.raises(WeightsError, match=r"s.npz is damaged at 'block4_conv/kernel.npy'"):
+    with pytest.raises(WeightsError, match=r"s.npz is damaged in the values from byte \d+"):
         medzoo.write(plan, source, TARGET, tmp_path / "out" / name)
     assert [path.name for path in (tmp_path / "out").iterdir()] == []
 
@@ -234,9 +234,9 @@ def test_another_target_s_plan_is_refused(tmp_path: Path, plan: Plan, tiny: Sour
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize("name", ["a.h5", "a.npz", "a", "a.weights.h5.txt"])
-def test_only_two_suffixes_are_written(tmp_path: Path, plan: Plan, tiny: Source, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"expected a name ending in .weights.h5 or .safetensors"):
+@pytest.mark.parametrize("name", ["a.hdf5", "a.npz", "a", "a.weights.h5.txt"])
+def test_no_other_suffixes_are_written(tmp_path: Path, plan: Plan, tiny: Source, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected a name ending in .weights.h5, .safetensors or .h5"):
         medzoo.write(plan, tiny, TARGET, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == []
 

@@ -8,7 +8,7 @@ import pytest
 import medzoo
 from medzoo.errors import WeightsError
 from medzoo.tensors import Role
-from medzoo.weights.dialects.keras import translate
+from medzoo.weights.dialects.table import speak
 
 
 def source(**shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -22,7 +22,7 @@ def test_a_depthwise_kernel_is_a_kernel_but_not_in_a_separable_convolution() -> 
         sep__depthwise_kernel=(3, 3, 4, 1),
         sep__pointwise_kernel=(1, 1, 4, 8),
     )
-    name, tensors = translate(medzoo.source_from_arrays(arrays))
+    name, tensors, _ = speak(medzoo.source_from_arrays(arrays), "a file")
     assert name == "keras"
     assert list(tensors) == ["dw/kernel", "sep/depthwise_kernel", "sep/pointwise_kernel"]
     assert tensors["dw/kernel"].spec.role is Role.KERNEL
@@ -36,8 +36,8 @@ def test_mobilenet_s_convolution_head_is_read_as_the_dense_layer_that_it_is() ->
         conv_preds__kernel=(1, 1, 16, 5),
         conv_preds__bias=(5,),
     )
-    name, tensors = translate(medzoo.source_from_arrays(arrays))
-    assert name == "keras.applications MobileNet"
+    name, tensors, _ = speak(medzoo.source_from_arrays(arrays), "a file")
+    assert name == "keras_applications_mobilenet"
     assert tensors["head/kernel"].spec.shape == (16, 5)
     assert tensors["head/kernel"].spec.name == "head/kernel"
     assert np.array_equal(tensors["head/kernel"].read(), arrays["conv_preds/kernel"][0, 0])
@@ -46,11 +46,11 @@ def test_mobilenet_s_convolution_head_is_read_as_the_dense_layer_that_it_is() ->
 
 
 def test_predictions_are_a_head() -> None:
-    name, tensors = translate(medzoo.source_from_arrays(source(predictions__kernel=(4, 2))))
-    assert (name, list(tensors)) == ("keras.applications", ["head/kernel"])
+    name, tensors, _ = speak(medzoo.source_from_arrays(source(predictions__kernel=(4, 2))), "a file")
+    assert (name, list(tensors)) == ("keras_applications", ["head/kernel"])
 
 
 def test_two_tensors_of_one_name_are_refused() -> None:
     arrays = source(dw__depthwise_kernel=(3, 3, 4, 1), dw__kernel=(3, 3, 4, 1))
     with pytest.raises(WeightsError, match="are both 'dw/kernel'; expected unique names"):
-        translate(medzoo.source_from_arrays(arrays))
+        speak(medzoo.source_from_arrays(arrays), "a file")

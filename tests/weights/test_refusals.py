@@ -116,7 +116,9 @@ def test_damaged_compressed_values_are_refused(tmp_path: Path) -> None:
 )
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(content)
-    refuse(tmp_path / "a.h5", "a.h5 is no weights file that medzoo reads; expected Keras .h5 or .weights.h5")
+    refuse(
+        tmp_path / "a.h5", r"a.h5 is no weights file (that medzoo reads|but a web page); expected Keras .h5, "
+    )
 
 
 def test_an_empty_and_a_missing_file_are_refused(tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_an_empty_and_a_missing_file_are_refused(tmp_path: Path) -> None:
         tmp_path / "missing.h5", "no weights file .*missing.h5; expected an existing file, a card or a tag"
     )
     refuse("missing.npz", "no weights file missing.npz")
-    refuse(tmp_path, "holds no best.weights.h5; expected a finished run's directory")
+    refuse(tmp_path, "holds no best.weights.h5 and no other weights; expected a finished run's directory")
 
 
 def test_files_without_a_tensor_are_refused(tmp_path: Path) -> None:
@@ -289,9 +291,9 @@ def test_a_safetensors_file_with_a_bad_header_is_refused(tmp_path: Path, content
 
 
 def test_a_dtype_that_numpy_lacks_is_refused(tmp_path: Path) -> None:
-    header = {"a": {"dtype": "BF16", "shape": [4], "data_offsets": [0, 8]}}
+    header = {"a": {"dtype": "F8_E4M3", "shape": [8], "data_offsets": [0, 8]}}
     (tmp_path / "a.safetensors").write_bytes(_safetensors(header))
-    refuse(tmp_path / "a.safetensors", "a.safetensors holds BF16 at 'a'; expected a dtype that NumPy has")
+    refuse(tmp_path / "a.safetensors", "a.safetensors holds F8_E4M3 at 'a'; expected one of F64, ")
 
 
 # --- moments -------------------------------------------------------------------------------------------------

@@ -3,92 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-import numpy as np
-
-from medzoo.errors import WeightsError, nearest
+from medzoo.errors import WeightsError
 from medzoo.specs import HEAD
-from medzoo.tensors import LazyTensor, TensorSpec, role_of
+from medzoo.tensors import LazyTensor
+from medzoo.weights.dialects.dialect import Dialect
+from medzoo.weights.dialects.entry import Entry, view
+
+#: The dialect in which every layer keeps its name.
+KERAS = Dialect("keras", "names as stored", marks=(), entries=(), keeps_rest=True)
+
+#: A batch norm's variables, in Keras's order.
+_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
-@dataclass(frozen=True)
-class Dialect:
-    """How a family of files names its tensors: the layer that is the head, and how the family is recognised.
+def _head(theirs: str, beside: str = "") -> tuple[Entry, ...]:
+    """Give the lines of a dense head."""
+    return (
+        Entry(f"{theirs}/kernel", f"{HEAD}/kernel", beside=beside),
+        Entry(f"{theirs}/bias", f"{HEAD}/bias", beside=beside),
+    )
 
-    `marks` are tensor names of which all must be present. A head stored as a 1×1 convolution is read as the
-    dense layer that it is.
-    """
 
-    name: str
-    marks: tuple[str, ...]
-    head: str
+def _convolved_head(theirs: str, beside: str = "") -> tuple[Entry, ...]:
+    """Give the lines of a head that is a 1×1 convolution after pooling, which is a dense layer."""
+    return (
+        Entry(f"{theirs}/kernel", f"{HEAD}/kernel", ones=2, rank=4, beside=beside),
+        Entry(f"{theirs}/bias", f"{HEAD}/bias", beside=beside),
+    )
 
 
 #: Heads of keras.applications (its source: mobilenet.py `conv_preds`, resnet.py `predictions`).
-APPLICATIONS = (
-    Dialect(
-        "keras.applications MobileNet",
-        ("conv1/kernel", "conv_pw_1/kernel", "conv_preds/kernel"),
-        "conv_preds",
+APPLICATIONS_MOBILENET = Dialect(
+    "keras_applications_mobilenet",
+    "keras.applications' MobileNet: the head `conv_preds`, a 1×1 convolution, becomes the dense layer `head`",
+    marks=("conv1/kernel", "conv_pw_1/kernel", "conv_preds/kernel"),
+    entries=_convolved_head("conv_preds"),
+    keeps_rest=True,
+)
+#: mobilenet_v3.py; Keras 2 wrote its layers' names with capitals.
+APPLICATIONS_MOBILENET_V3 = Dialect(
+    "keras_applications_mobilenet_v3",
+    "keras.applications' MobileNetV3: the head `logits`, a 1×1 convolution, becomes the dense layer `head`",
+    marks=("conv_2/kernel|Conv_2/kernel", "logits/kernel|Logits/kernel"),
+    entries=(
+        *_convolved_head("Logits", beside="Conv_2/kernel"),
+        *_convolved_head("logits"),
     ),
-    Dialect("keras.applications", ("predictions/kernel",), "predictions"),
+    keeps_rest=True,
+)
+#: `fc1000` is the head of the ResNet50 of Keras 2.0 to 2.2, whose first norm was `bn_conv1`; convnext.py
+#: puts the network's name before its layers'.
+APPLICATIONS = Dialect(
+    "keras_applications",
+    "other networks of keras.applications: the head `predictions` becomes `head`",
+    marks=("predictions/kernel|fc1000/kernel|convnext_*_head_dense/kernel",),
+    absent=("conv1/conv/kernel",),
+    entries=(
+        *_head("fc1000", beside="bn_conv1/gamma"),
+        *(
+            entry
+            for size in ("tiny", "small", "base", "large", "xlarge")
+            for entry in _head(f"convnext_{size}_head_dense", beside=f"convnext_{size}_head_layernorm/gamma")
+        ),
+        *_head("predictions"),
+    ),
+    keeps_rest=True,
+)
+#: densenet.py of Keras 2 named the first two layers `conv1/conv` and `conv1/bn`; Keras 3 forbids the slash.
+APPLICATIONS_DENSENET = Dialect(
+    "keras_applications_densenet",
+    "keras.applications' DenseNet of Keras 2: `conv1/conv` becomes `conv1_conv`, the head `head`",
+    marks=("conv1/conv/kernel", "conv1/bn/gamma", "conv2_block1_0_bn/gamma"),
+    entries=(
+        Entry("conv1/conv/kernel", "conv1_conv/kernel"),
+        *(Entry(f"conv1/bn/{variable}", f"conv1_bn/{variable}") for variable in _BATCH_NORM),
+        *_head("predictions"),
+        *_head("fc1000"),
+    ),
+    keeps_rest=True,
 )
 
 
-#: The dialect in which every layer keeps its name.
-PLAIN = "keras"
-
-
-def translate(
-    tensors: Mapping[str, LazyTensor], forced: str | None = None
-) -> tuple[str, dict[str, LazyTensor]]:
-    """Give the dialect's name and the same tensors under Keras 3's names, still unread.
+def modernise(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Give tensors Keras 3's names of variables.
 
     Keras 2 called a depthwise kernel `depthwise_kernel`, Keras 3 calls it `kernel` (but not in a separable
     convolution, which has a pointwise kernel beside it).
 
-    `forced` names the dialect instead of finding it from the tensors' names.
-
     Raises:
-        WeightsError: two tensors end up with one name, or no dialect has the forced name.
+        WeightsError: two tensors end up with one name.
     """
-    names = set(tensors)
-    known_names = [PLAIN, *(known.name for known in APPLICATIONS)]
-    if forced is not None and forced not in known_names:
-        raise WeightsError(f"unknown dialect {forced!r}", nearest(forced, known_names))
-    dialect = next((known for known in APPLICATIONS if names.issuperset(known.marks)), None)
-    if forced is not None:
-        dialect = next((known for known in APPLICATIONS if known.name == forced), None)
     renamed: dict[str, LazyTensor] = {}
     for name, tensor in tensors.items():
         layer, _, variable = name.rpartition("/")
-        if variable == "depthwise_kernel" and f"{layer}/pointwise_kernel" not in names:
-            variable = "kernel"
-        if dialect and layer == dialect.head:
-            layer = HEAD
-        new = f"{layer}/{variable}" if layer else variable
-        if new in renamed:
-            raise WeightsError(f"{name!r} and another tensor are both {new!r}", "unique names")
-        shape = _dense_shape(tensor.spec) if layer == HEAD else tensor.spec.shape
-        renamed[new] = _view(tensor, new, shape)
-    return dialect.name if dialect else PLAIN, renamed
-
-
-def _dense_shape(spec: TensorSpec) -> tuple[int, ...]:
-    """Give a 1×1 convolution's kernel (1, 1, inputs, classes) the shape of the dense kernel that it equals."""
-    is_pointwise = len(spec.shape) == 4 and spec.shape[:2] == (1, 1)
-    return spec.shape[2:] if is_pointwise else spec.shape
-
-
-def _view(tensor: LazyTensor, name: str, shape: tuple[int, ...]) -> LazyTensor:
-    """Rename and reshape a tensor without reading it."""
-    old = tensor.spec
-    if (name, shape) == (old.name, old.shape):
-        return tensor
-
-    def read() -> np.ndarray:
-        return tensor.read().reshape(shape)
-
-    spec = TensorSpec(name, shape, old.dtype, role_of(name))
-    return LazyTensor(spec, read, tensor.moments, tensor.has_values)
+        new = f"{layer}/kernel" if layer else "kernel"
+        if variable == "depthwise_kernel" and f"{layer}/pointwise_kernel" not in tensors:
+            if new in tensors:
+                raise WeightsError(f"{name!r} and another tensor are both {new!r}", "unique names")
+            renamed[new] = view(tensor, Entry(name, new), new)
+        else:
+            renamed[name] = tensor
+    return renamed

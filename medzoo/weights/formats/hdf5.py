@@ -1,30 +1,38 @@
-"""What both Keras HDF5 layouts share: opening safely, and reading one dataset at a time."""
+"""What all Keras HDF5 layouts share: opening safely, and reading one dataset at a time."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import h5py
 import numpy as np
 
 from medzoo.errors import WeightsError
 
+#: Groups nested deeper than any real model: a cycle of hard links.
+DEEPEST = 40
 
-def open_hdf5(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading.
+#: Values that a file claims and never wrote (they read as the fill value) are given up to this many bytes.
+LARGEST_UNWRITTEN = 2**30
+
+#: Compressed values larger than this may not unfold to more than a thousand times what is stored.
+LARGEST_FOLDED, STEEPEST = 100_000_000, 1000
+
+
+def open_hdf5(path: Path, content: IO[bytes] | None = None) -> h5py.File:
+    """Open an HDF5 file for reading; `content` is read in its place where it lies inside another file, `path`.
 
     Raises:
         WeightsError: the file is truncated or damaged.
     """
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        reason = str(error).split("(")[-1].rstrip(")")
-        raise WeightsError(
-            f"{path} is a damaged HDF5 file ({reason})", "a whole file", "to copy or download it again"
-        ) from error
+        return h5py.File(path if content is None else content, "r")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _damaged(path, error) from error
 
 
 @contextlib.contextmanager
@@ -36,15 +44,16 @@ def refuse_damage(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = str(error).split("(")[-1].rstrip(")'\"")
-        raise WeightsError(
-            f"{path} is a damaged HDF5 file ({reason})", "a whole file", "to copy or download it again"
-        ) from error
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
+        raise _damaged(path, error) from error
 
 
-#: Groups nested deeper than any real model: a cycle of hard links.
-DEEPEST = 40
+def _damaged(path: Path, error: Exception) -> WeightsError:
+    """Word the refusal of a damaged file from what h5py said."""
+    reason = str(error).split("(")[-1].rstrip(")'\"")
+    return WeightsError(
+        f"{path} is a damaged HDF5 file ({reason})", "a whole file", "to copy or download it again"
+    )
 
 
 def member(group: h5py.Group, name: str, path: Path) -> h5py.Group | h5py.Dataset:
@@ -66,22 +75,55 @@ def member(group: h5py.Group, name: str, path: Path) -> h5py.Group | h5py.Datase
             raise WeightsError(f"{path} holds a link at {group.name}/{name}", "tensors in the file itself")
         found = found[part]
     if found.name.count("/") > DEEPEST:
-        raise WeightsError(f"{path} nests groups more than {DEEPEST} deep", "a Keras weights file")
+        raise nested_without_end(path)
     return found
+
+
+def nested_without_end(path: Path) -> WeightsError:
+    """Word the refusal of groups that hold themselves."""
+    return WeightsError(f"{path} nests groups more than {DEEPEST} deep", "a Keras weights file")
+
+
+def locate_object(item: h5py.Group | h5py.Dataset) -> tuple[int, int]:
+    """Give what tells two objects of open files apart, whatever the names that lead to them."""
+    information = h5py.h5o.get_info(item.id)
+    return information.fileno, information.addr
 
 
 def dataset_reader(dataset: h5py.Dataset, path: Path) -> Callable[[], np.ndarray]:
     """Give a function that reads a dataset's values.
 
     Raises:
-        WeightsError: from the function, where the values are cut off or damaged.
+        WeightsError: from the function, where the values are cut off, damaged, or far more than is stored.
     """
 
     def read() -> np.ndarray:
         with refuse_damage(path):
+            _refuse_bombs(dataset, path)
             return np.asarray(dataset[()])
 
     return read
+
+
+def _refuse_bombs(dataset: h5py.Dataset, path: Path) -> None:
+    """Compare what a dataset claims with what the file stores of it, before anything is allocated.
+
+    Raises:
+        WeightsError: a few stored bytes would fill the memory.
+    """
+    claimed = math.prod(dataset.shape) * dataset.dtype.itemsize
+    stored = dataset.id.get_storage_size()
+    is_folded = dataset.id.get_create_plist().get_nfilters() > 0
+    if is_folded:
+        is_bomb = claimed > LARGEST_FOLDED and claimed > STEEPEST * stored
+    else:
+        is_bomb = claimed - stored > LARGEST_UNWRITTEN
+    if is_bomb:
+        raise WeightsError(
+            f"{path} claims {claimed:,} bytes at {dataset.name} and stores {stored:,}",
+            "values that the file holds",
+            "to copy or download it again",
+        )
 
 
 def check_dataset(dataset: object, path: Path) -> h5py.Dataset:
@@ -97,3 +139,15 @@ def check_dataset(dataset: object, path: Path) -> h5py.Dataset:
     if dataset.is_virtual or dataset.external:
         raise WeightsError(f"{path} keeps {dataset.name} in other files", "tensors in the file itself")
     return dataset
+
+
+def read_metadata(group: h5py.Group) -> dict[str, str]:
+    """Read what Keras and medzoo's writer say of a file: `keras_version`, `backend`, `medzoo` (JSON) as text."""
+    found = {}
+    for name in ("keras_version", "backend", "medzoo"):
+        value = group.attrs.get(name)
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        if isinstance(value, str):
+            found[name] = value
+    return found

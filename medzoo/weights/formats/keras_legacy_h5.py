@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from medzoo.errors import WeightsError
 from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
-from medzoo.weights.formats.hdf5 import check_dataset, dataset_reader, member, open_hdf5, refuse_damage
+from medzoo.weights.contents import Contents
+from medzoo.weights.formats.hdf5 import (
+    check_dataset,
+    dataset_reader,
+    member,
+    open_hdf5,
+    read_metadata,
+    refuse_damage,
+)
 
 NAME = "keras_legacy_h5"
+
+#: The group of weights that a subclassed model holds outside its layers.
+_OWN_WEIGHTS = "top_level_model_weights"
+
+#: Keras 1's ends of names (its source: `'{}_W'.format(self.name)`, …); its running_std holds the variance.
+_KERAS_1 = {
+    "_W": "kernel",
+    "_b": "bias",
+    "_gamma": "gamma",
+    "_beta": "beta",
+    "_running_mean": "moving_mean",
+    "_running_std": "moving_variance",
+}
+
+#: Names that Keras 1 gave to arrays that had none: their initialiser's, numbered.
+_INITIALIZER = re.compile(r"(uniform|normal|zero|one|identity|orthogonal|(glorot|he|lecun)_\w+?)\d*")
+
+Layers = dict[str, list[tuple[str, h5py.Dataset]]]
 
 
 def matches(file: h5py.File) -> bool:
@@ -19,37 +48,139 @@ def matches(file: h5py.File) -> bool:
     return any(name in file.attrs for name in ("layer_names", "layer_names0")) or "model_weights" in file
 
 
-def read_headers(path: Path) -> dict[str, LazyTensor]:
-    """Read names, shapes and dtypes of every layer's tensors; a whole model's optimiser state is ignored.
+def read_headers(path: Path) -> Contents:
+    """Read names, shapes and dtypes of every layer's tensors; a whole model's optimiser state is left out.
 
-    Names come from `weight_names` without Keras 2's `:0`: `conv1/kernel`.
+    Names come from `weight_names` without Keras 2's `:0`: `conv1/kernel`; Keras 1's `conv1_W` becomes the
+    same. Convolution kernels in Theano's order, told by the shapes of the whole file, read as TensorFlow's.
 
     Raises:
         WeightsError: the file is damaged, or lists tensors that it does not hold.
     """
     file = open_hdf5(path)
     with refuse_damage(path):
-        return _read_layers(member(file, "model_weights", path) if "model_weights" in file else file, path)
+        root = member(file, "model_weights", path) if "model_weights" in file else file
+        metadata = read_metadata(root) | read_metadata(file)
+        layers = _read_layers(root, path)
+        # Later versions name every variable as its layer does; what looks old in them is a layer of one's own.
+        is_old = metadata.get("keras_version", "1").startswith(("0", "1"))
+        tensors, notes = _name_tensors(layers, is_old, metadata.get("backend", ""), path)
+        if "optimizer_weights" in file:
+            notes.append("optimiser state left out")
+    return Contents(tensors, notes=tuple(notes), metadata=metadata)
 
 
-def _read_layers(root: h5py.Group, path: Path) -> dict[str, LazyTensor]:
-    """Read the headers of every layer's tensors below a group."""
-    tensors: dict[str, LazyTensor] = {}
-    for layer in _names(root, "layer_names", path):
+def _read_layers(root: h5py.Group, path: Path) -> Layers:
+    """Read the headers of every layer's datasets below a group, under the names written for them."""
+    names = _names(root, "layer_names", path)
+    if _OWN_WEIGHTS in root and _OWN_WEIGHTS not in names:
+        names.append(_OWN_WEIGHTS)
+    layers: Layers = {}
+    for layer in names:
         group = member(root, layer, path)
-        for written in _names(group, "weight_names", path):
-            dataset = check_dataset(member(group, written, path), path)
-            name = written.removesuffix(":0")
-            # Keras 3 puts a Sequential model's own name before its layers': sequential/dense/kernel.
-            if f"/{layer}/" in name:
-                name = name[name.index(f"/{layer}/") + 1 :]
+        layers[layer] = [
+            (written, check_dataset(member(group, written, path), path))
+            for written in _names(group, "weight_names", path)
+        ]
+    return layers
+
+
+def _name_tensors(
+    layers: Layers, is_old: bool, backend: str, path: Path
+) -> tuple[dict[str, LazyTensor], list[str]]:
+    """Give every dataset its Keras path, and turn kernels that another backend ordered or rotated."""
+    tensors: dict[str, LazyTensor] = {}
+    in_theano_order = is_old and _has_theano_order(list(layers.values()))
+    # Theano convolves where TensorFlow correlates: its kernels are rotated by 180°, in later Keras too. Keras 1
+    # on TensorFlow could have Theano's order of axes without the rotation.
+    is_rotated = backend == "theano" or (in_theano_order and backend != "tensorflow")
+    turned = False
+    for layer, datasets in layers.items():
+        for (_, dataset), name in zip(datasets, _name_layer(layer, datasets, is_old), strict=True):
             if name in tensors:
                 name = f"{layer}/{name}"
             if name in tensors:
                 raise WeightsError(f"{path} holds two tensors named {name!r}", "unique names")
-            spec = TensorSpec(name, dataset.shape, str(dataset.dtype), role_of(name))
-            tensors[name] = lazy_tensor(spec, dataset_reader(dataset, path))
-    return tensors
+            read, shape = dataset_reader(dataset, path), dataset.shape
+            is_kernel = name.rpartition("/")[2] == "kernel" and len(shape) in (3, 4, 5)
+            is_swapped = in_theano_order and len(shape) in (4, 5)
+            if is_kernel and (is_swapped or is_rotated):
+                read = _turned_reader(read, _make_turn(len(shape), is_swapped, is_rotated))
+                shape = (*shape[2:], shape[1], shape[0]) if is_swapped else shape
+                turned = True
+            spec = TensorSpec(name, shape, str(dataset.dtype), role_of(name))
+            tensors[name] = lazy_tensor(spec, read)
+    notes = []
+    if turned:
+        notes.append("kernels stored in Theano's order: turned to TensorFlow's")
+        if any(name.endswith("/kernel") and len(tensor.spec.shape) == 2 for name, tensor in tensors.items()):
+            notes.append("a dense kernel behind a flattened map keeps Theano's order of rows")
+    return tensors, notes
+
+
+def _name_layer(layer: str, datasets: Sequence[tuple[str, h5py.Dataset]], is_old: bool) -> list[str]:
+    """Give one layer's tensors their Keras paths."""
+    names = []
+    for written, _ in datasets:
+        name = written.removesuffix(":0")
+        # Keras 3 puts a Sequential model's own name before its layers': sequential/dense/kernel.
+        if f"/{layer}/" in name:
+            name = name[name.index(f"/{layer}/") + 1 :]
+        names.append(name)
+    if not is_old or any(name.startswith(f"{layer}/") or role_of(name) != "other" for name in names):
+        return names
+    endings = [next((new for old, new in _KERAS_1.items() if name.endswith(old)), None) for name in names]
+    shapes = [dataset.shape for _, dataset in datasets]
+    if len(shapes) == 2 and len(shapes[0]) > 1 == len(shapes[1]) and shapes[1][0] in _outputs(shapes[0]):
+        endings = ["kernel", "bias"]
+    elif len(shapes) == 1 and len(shapes[0]) > 3 and _INITIALIZER.fullmatch(names[0]):
+        endings = ["kernel"]
+    elif len(shapes) == 1 and endings == ["kernel"] and "embedding" in layer:
+        endings = ["embeddings"]
+    return [f"{layer}/{end}" if end else name for name, end in zip(names, endings, strict=True)]
+
+
+def _outputs(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Give the sizes of the axes that may be a kernel's output: Theano's first, TensorFlow's last."""
+    return shape[0], shape[-1]
+
+
+def _has_theano_order(layers: Sequence[Sequence[tuple[str, h5py.Dataset]]]) -> bool:
+    """Tell whether a file's convolution kernels are (filters, channels, rows, columns), by their biases' lengths.
+
+    Every layer with a convolution kernel and a bias must allow it, and at least one must rule out TensorFlow's
+    (rows, columns, channels, filters). A file of which all kernels fit both stays as it is stored.
+    """
+    ruled_out = False
+    for datasets in layers:
+        shapes = [dataset.shape for _, dataset in datasets]
+        if len(shapes) != 2 or len(shapes[0]) not in (4, 5) or len(shapes[1]) != 1:
+            continue
+        first, last = _outputs(shapes[0])
+        if first != shapes[1][0]:
+            return False
+        ruled_out = ruled_out or last != shapes[1][0]
+    return ruled_out
+
+
+def _make_turn(axes: int, is_swapped: bool, is_rotated: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """Make the function that puts a kernel's axes into TensorFlow's order and rotates it, as needed."""
+
+    def turn(values: np.ndarray) -> np.ndarray:
+        if is_swapped:
+            values = values.transpose((*range(2, axes), 1, 0))
+        if is_rotated:
+            values = np.flip(values, tuple(range(axes - 2)))
+        return values
+
+    return turn
+
+
+def _turned_reader(
+    read: Callable[[], np.ndarray], turn: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[], np.ndarray]:
+    """Give a function that reads a kernel and turns it."""
+    return lambda: np.ascontiguousarray(turn(read()))
 
 
 def _names(group: h5py.Group, attribute: str, path: Path) -> list[str]:

@@ -3,98 +3,224 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 
 from medzoo.errors import WeightsError
 from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
-from medzoo.weights.formats.hdf5 import check_dataset, dataset_reader, member, open_hdf5, refuse_damage
+from medzoo.weights.contents import Contents
+from medzoo.weights.formats.hdf5 import (
+    check_dataset,
+    dataset_reader,
+    locate_object,
+    member,
+    nested_without_end,
+    open_hdf5,
+    read_metadata,
+    refuse_damage,
+)
 
 NAME = "keras_v3"
 
 #: Attribute that our own writer puts on each dataset: the tensor's Keras path, which Keras itself omits.
 PATH_ATTRIBUTE = "medzoo_path"
 
-#: What each layer class stores, in order. Keras numbers variables; the file does not name them.
+#: Groups that hold a model's layers by class and order; Keras 2.12 to 2.15 wrote the second.
+CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+
+_PAIR = ("kernel", "bias")
+_SEPARABLE = ("depthwise_kernel", "pointwise_kernel", "bias")
+
+#: What each layer class stores, in order. Keras numbers variables; the file does not name them. Classes are
+#: spelled without underscores, which Keras's versions set differently (conv2d, conv2_d).
 _VARIABLES = {
-    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
-    "layer_normalization": ("gamma", "beta"),
-    "group_normalization": ("gamma", "beta"),
-    "dense": ("kernel", "bias"),
-    "conv1_d": ("kernel", "bias"),
-    "conv2_d": ("kernel", "bias"),
-    "conv3_d": ("kernel", "bias"),
-    "conv1d": ("kernel", "bias"),
-    "conv2d": ("kernel", "bias"),
-    "conv3d": ("kernel", "bias"),
-    "depthwise_conv2d": ("kernel", "bias"),
-    "depthwise_conv2_d": ("kernel", "bias"),
-    "separable_conv2d": ("depthwise_kernel", "pointwise_kernel", "bias"),
-    "separable_conv2_d": ("depthwise_kernel", "pointwise_kernel", "bias"),
-    "conv2d_transpose": ("kernel", "bias"),
+    "batchnormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "layernormalization": ("gamma", "beta"),
+    "groupnormalization": ("gamma", "beta"),
+    "separableconv1d": _SEPARABLE,
+    "separableconv2d": _SEPARABLE,
     "embedding": ("embeddings",),
+    # Parts of attention layers are stored under their attributes' names.
+    **dict.fromkeys(("dense", "einsumdense", "querydense", "keydense", "valuedense", "outputdense"), _PAIR),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "depthwiseconv1d", "depthwiseconv2d"), _PAIR),
+    **dict.fromkeys(("conv1dtranspose", "conv2dtranspose", "conv3dtranspose"), _PAIR),
 }
+
+#: What a compiled model stores beside its layers, and the note that says so.
+_LEFT_OUT = {"optimizer": "optimiser state left out", "metrics": "metrics' state left out"}
 
 
 def matches(file: h5py.File) -> bool:
     """Tell whether an open HDF5 file has this layout."""
-    return "layers" in file or "vars" in file or "_layer_checkpoint_dependencies" in file
+    return "vars" in file or any(container in file for container in CONTAINERS)
 
 
-def read_headers(path: Path) -> dict[str, LazyTensor]:
+def read_headers(path: Path) -> Contents:
     """Read names, shapes and dtypes; names are Keras paths (`conv1_bn/gamma`) as far as the file tells them.
 
-    A file that medzoo wrote carries the exact paths. One that Keras wrote carries layer names; variables are
-    named by the layer's class, and by number (`layer/0`) for classes without a fixed list, or when the count
-    does not fit it.
+    A file that medzoo wrote carries the exact paths. One of Keras 3.6 or later carries layer names; older ones
+    do not, and their tensors are named by their groups (`conv2d_1/kernel`) and listed in `numbered`. So are
+    variables of classes without a fixed list and of norms that lack scale or shift: `layer/0`.
 
     Raises:
         WeightsError: the file is damaged, or two tensors share a name.
     """
-    file = open_hdf5(path)
-    tensors: dict[str, LazyTensor] = {}
-    with refuse_damage(path):
-        for name, dataset in _walk(file, "", path):
-            if name in tensors:
-                raise WeightsError(f"{path} holds two tensors named {name!r}", "unique names")
-            spec = TensorSpec(name, dataset.shape, str(dataset.dtype), role_of(name))
-            tensors[name] = lazy_tensor(spec, dataset_reader(dataset, path))
-    return tensors
+    return read_parts([(open_hdf5(path), path)])
 
 
-def _walk(group: h5py.Group, prefix: str, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield every tensor below a group with its name."""
-    variables = member(group, "vars", path) if "vars" in group else None
-    layer = str(variables.attrs.get("name", "")) if variables is not None else ""
-    if variables is not None and len(variables):
-        yield from _name_variables(variables, f"{prefix}{layer or group.name.rsplit('/', 1)[-1]}", path)
-    # A nested model's name is not part of its layers' Keras paths; a composite layer's name is.
-    inner = (
-        prefix if "layers" in group or not group.name.strip("/") else f"{prefix}{layer}/" if layer else prefix
+def read_parts(parts: Sequence[tuple[h5py.File, Path]], layers: Mapping[str, str] | None = None) -> Contents:
+    """Read open files of this layout as one: a sharded model's layers are spread over several.
+
+    `layers` gives layers' names by group (`layers/conv2d_1`) for files that hold none.
+
+    Raises:
+        WeightsError: a file is damaged, or two tensors share a name.
+    """
+    reading = _Reading(dict(layers or {}))
+    metadata: dict[str, str] = {}
+    for file, path in parts:
+        with refuse_damage(path):
+            metadata = read_metadata(file) | metadata
+    # Damage is found wherever the walk stands; in one of several files, its message names the group.
+    with refuse_damage(parts[0][1]):
+        reading.walk([_Part(file, path) for file, path in parts], "", "", ())
+    return Contents(
+        reading.tensors,
+        notes=tuple(sorted(reading.notes)),
+        metadata=metadata,
+        storage=reading.storage,
+        numbered=frozenset(reading.numbered),
     )
-    for child in sorted(group, key=_natural):
-        if child != "vars" and isinstance(member(group, child, path), h5py.Group):
-            if child == "optimizer" and group.name == "/":
-                continue
-            yield from _walk(member(group, child, path), inner, path)
 
 
-def _name_variables(group: h5py.Group, layer: str, path: Path) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Name one layer's numbered variables."""
-    numbers = sorted(group, key=_natural)
-    known = _VARIABLES.get(re.sub(r"_\d+$", "", group.parent.name.rsplit("/", 1)[-1]), ())
-    names: tuple[str, ...] = known[: len(numbers)]
-    if known and known[0] == "gamma" and len(numbers) == len(known) - 1:
-        names = ()  # a norm without scale or one without shift: the file does not tell which
-    for index, number in enumerate(numbers):
-        dataset = check_dataset(member(group, number, path), path)
-        fallback = f"{layer}/{names[index] if index < len(names) else number}"
-        yield str(dataset.attrs.get(PATH_ATTRIBUTE, fallback)), dataset
+@dataclass(frozen=True)
+class _Part:
+    """One file's share of a group, and the file that a refusal names."""
+
+    group: h5py.Group
+    path: Path
+
+    def child(self, name: str) -> _Part | None:
+        """Give a group within this one; None where there is no such group."""
+        found = member(self.group, name, self.path) if name in self.group else None
+        return _Part(found, self.path) if isinstance(found, h5py.Group) else None
+
+
+@dataclass
+class _Reading:
+    """What has been found so far, by name."""
+
+    layers: Mapping[str, str]
+    tensors: dict[str, LazyTensor] = field(default_factory=dict)
+    storage: dict[str, str] = field(default_factory=dict)
+    numbered: set[str] = field(default_factory=set)
+    notes: set[str] = field(default_factory=set)
+    visited: set[tuple[int, int]] = field(default_factory=set)
+
+    def walk(self, parts: list[_Part], prefix: str, place: str, above: tuple[tuple[int, int], ...]) -> None:
+        """Read every tensor below a group; `place` is its path, `prefix` the Keras path of its layers."""
+        here = self.check_new(parts, above)
+        variables = [found for part in parts if (found := part.child("vars"))]
+        written = next((name for part in variables if (name := _text(part.group.attrs.get("name")))), "")
+        layer = written or self.layers.get(place, "")
+        if _is_seed(layer, place, variables):
+            return
+        self.read_variables(variables, f"{prefix}{layer}" if layer else "", place)
+        children = {name for part in parts for name in part.group} - {"vars"}
+        is_model = not place or any(container in children for container in CONTAINERS)
+        if layer and place and not (is_model and _has_input(parts)):
+            # A functional model's name is not part of its layers' Keras paths; any other layer's name is.
+            prefix = f"{prefix}{layer}/"
+        for name in sorted(children, key=_natural):
+            inner = [found for part in parts if (found := part.child(name))]
+            if inner and is_model and name in _LEFT_OUT:
+                self.notes.add(_LEFT_OUT[name])
+            elif inner:
+                self.walk(inner, prefix, f"{place}/{name}".strip("/"), (*above, *here))
+
+    def check_new(self, parts: list[_Part], above: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+        """Refuse groups met before: hard links lead in circles, or to more names than could ever be read."""
+        here = []
+        for part in parts:
+            here.append(locate_object(part.group))
+            if here[-1] in above:
+                raise nested_without_end(part.path)
+            if here[-1] in self.visited:
+                raise WeightsError(f"{part.path} holds {part.group.name} twice", "each group under one name")
+        self.visited.update(here)
+        return here
+
+    def read_variables(self, parts: list[_Part], layer: str, place: str) -> None:
+        """Read the headers of one layer's numbered variables; an empty `layer` stands for no known name."""
+        held = sorted(
+            ((number, part) for part in parts for number in part.group), key=lambda at: _natural(at[0])
+        )
+        kind = re.sub(r"_\d+$", "", place.rpartition("/")[2])
+        names = _name_variables(kind, [number for number, _ in held])
+        for number, part in held:
+            dataset = check_dataset(member(part.group, number, part.path), part.path)
+            exact = _text(dataset.attrs.get(PATH_ATTRIBUTE))
+            where = f"{place}/vars/{number}".strip("/")
+            name = exact or f"{layer or name_by_group(place)}/{names.get(number, number)}"
+            if name in self.tensors and where != self.storage[name] and not layer and not exact:
+                name = where  # a layer elsewhere has this group's name for its own
+            if name in self.tensors:
+                raise WeightsError(f"{part.path} holds two tensors named {name!r}", "unique names")
+            spec = TensorSpec(name, dataset.shape, str(dataset.dtype), role_of(name))
+            self.tensors[name] = lazy_tensor(spec, dataset_reader(dataset, part.path))
+            self.storage[name] = where
+            if not exact and not (layer and number in names):
+                self.numbered.add(name)
+
+
+def name_by_group(place: str) -> str:
+    """Name a layer by its group where the file does not name it.
+
+    >>> name_by_group("layers/functional/layers/conv2d_1")
+    'functional/conv2d_1'
+    """
+    return "/".join(part for part in place.split("/") if part and part not in CONTAINERS) or "model"
+
+
+def _name_variables(kind: str, numbers: Sequence[str]) -> Mapping[str, str]:
+    """Name a layer's variables by its class, as far as their count tells which ones they are."""
+    names: tuple[str, ...] = _VARIABLES.get(kind.replace("_", ""), ())
+    if list(numbers) != [str(index) for index in range(len(numbers))] or len(numbers) > len(names):
+        return {}
+    if "gamma" in names and len(numbers) < len(names):
+        if kind.replace("_", "") == "batchnormalization" and len(numbers) == 2:
+            return {"0": "moving_mean", "1": "moving_variance"}  # neither scale nor shift
+        return {}  # a norm without scale or one without shift: the file does not tell which
+    return dict(zip(numbers, names, strict=False))
+
+
+def _has_input(parts: list[_Part]) -> bool:
+    """Tell whether a model's layers begin with an input, which functional models alone store."""
+    found = (part.child(container) for part in parts for container in CONTAINERS)
+    return any(re.fullmatch(r"input_layer(_\d+)?", name) for part in found if part for name in part.group)
+
+
+def _is_seed(layer: str, place: str, variables: list[_Part]) -> bool:
+    """Tell whether a group holds the state of a random generator, such as a dropout's, which is no weight."""
+    name = layer or place.rpartition("/")[2]
+    if not re.fullmatch(r"(seed_|random_)?generator(_\d+)?", name):
+        return False
+    held = [member(part.group, number, part.path) for part in variables for number in part.group]
+    # A network that is called generator holds more than one state of whole numbers.
+    return len(held) == 1 and isinstance(held[0], h5py.Dataset) and held[0].dtype.kind in "iu"
+
+
+def _text(value: object) -> str:
+    """Read an attribute as text; anything else counts as absent."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return value if isinstance(value, str) else ""
 
 
 def _natural(name: str) -> tuple[str, int]:
     """Sort conv2d_2 before conv2d_10."""
-    stem, number = re.fullmatch(r"(.*?)_?(\d*)", name).groups()  # type: ignore[union-attr]
+    stem, number = re.fullmatch(r"(.*?)_?([0-9]*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
     return stem, int(number or 0)

@@ -14,6 +14,7 @@ import numpy as np
 from medzoo.errors import WeightsError
 from medzoo.outputs import write_text
 from medzoo.tensors import LazyTensor, Moments, Role, Source, TensorSpec
+from medzoo.weights.contents import Contents
 
 NAME = "moments"
 VERSION = 1
@@ -53,7 +54,7 @@ def write_moments(source: Source, path: Path) -> None:
     write_text(path, opening + ',\n "tensors": [\n' + ",\n".join(rows) + "\n]}\n")
 
 
-def read_headers(path: Path) -> dict[str, LazyTensor]:
+def read_headers(path: Path) -> Contents:
     """Read a moments file: every tensor has moments, and none has values.
 
     Raises:
@@ -69,7 +70,7 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
                 f"version {VERSION}",
                 "pip install --upgrade medzoo",
             )
-        return {row[0]: _tensor(row, path) for row in content["tensors"]}
+        return Contents({row[0]: _tensor(row, path) for row in content["tensors"]})
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WeightsError(
             f"{path} is no whole moments file", "one that `medzoo weights moments` wrote"

@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+import io
 import math
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from medzoo.errors import WeightsError
-from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
+from medzoo.tensors import TensorSpec, lazy_tensor, role_of
+from medzoo.weights.contents import Contents
+from medzoo.weights.formats.byte_ranges import (
+    ZIP_DAMAGE,
+    Checksum,
+    check_members,
+    locate_member,
+    read_values,
+)
 
 NAME = "npz"
 
+#: NumPy's headers take about 120 bytes; a longer one describes a structure, and could claim 4 GB.
+LONGEST_HEADER = 2**16
+
 #: What zipfile, zlib and NumPy (which parses headers as Python literals) raise on a damaged archive.
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    tokenize.TokenError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    OSError,
-    RuntimeError,
-    KeyError,
-)
+_DAMAGE = (*ZIP_DAMAGE, tokenize.TokenError, SyntaxError, MemoryError)
 
 
-def read_headers(path: Path) -> dict[str, LazyTensor]:
+@dataclass(frozen=True)
+class _Header:
+    """What a member's header says, and its own length in bytes."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    is_fortran: bool
+    length: int
+
+
+def read_headers(path: Path) -> Contents:
     """Read each member's NumPy header; values are read one member at a time, object arrays never.
 
     Raises:
-        WeightsError: the archive is damaged, or a member is no array of numbers.
+        WeightsError: the archive is damaged or claims more than it can hold, or a member is no array of numbers.
     """
     try:
         archive = zipfile.ZipFile(path)
@@ -45,44 +58,102 @@ def read_headers(path: Path) -> dict[str, LazyTensor]:
                 "an .npz file",
                 "model.save_weights(…) for a .keras archive",
             )
+        check_members(archive, path)
         tensors = {}
-        for entry in archive.namelist():
-            name = entry.removesuffix(".npy")
-            with archive.open(entry) as stream:
-                shape, dtype = _read_header(stream)
-                size = stream.tell() + math.prod(shape) * dtype.itemsize
-            # A header that claims more than the member holds would be allocated before it is found out.
-            if min(shape, default=0) < 0 or (
-                dtype.kind in "fiub" and size != archive.getinfo(entry).file_size
-            ):
-                raise WeightsError(
-                    f"{path} holds a header at {name!r} that its data do not fit", "a whole file"
-                )
-            if dtype.kind not in "fiub":
-                raise WeightsError(f"{path} holds {dtype} at {name!r}", "arrays of numbers")
-            spec = TensorSpec(name, shape, str(dtype), role_of(name))
-            tensors[name] = lazy_tensor(spec, _reader(archive, entry, path))
+        with path.open("rb") as file:
+            for entry in archive.infolist():
+                name = entry.filename.removesuffix(".npy")
+                if name in tensors:
+                    raise WeightsError(f"{path} holds {name!r} twice", "unique names")
+                with archive.open(entry) as stream:
+                    header = _read_header(stream)
+                _check_header(header, entry, name, path)
+                # Values are given in the machine's own byte order, whatever the file's.
+                spec = TensorSpec(name, header.shape, header.dtype.newbyteorder("=").name, role_of(name))
+                if entry.compress_type == zipfile.ZIP_STORED:
+                    start = locate_member(file, entry, path)
+                    file.seek(start)
+                    checksum = Checksum(entry.CRC, zlib.crc32(file.read(header.length)))
+                    start += header.length
+                    tensors[name] = lazy_tensor(spec, _stored_reader(path, start, header, spec, checksum))
+                else:
+                    tensors[name] = lazy_tensor(spec, _compressed_reader(archive, entry, spec, path))
     except _DAMAGE as error:
-        raise WeightsError(f"{path} is a damaged .npz file ({error})", "a whole file") from error
-    return tensors
+        raise WeightsError(
+            f"{path} is a damaged .npz file ({error})", "a whole file", "to copy or download it again"
+        ) from error
+    if all(entry.compress_type == zipfile.ZIP_STORED for entry in archive.infolist()):
+        archive.close()  # values are read from the file itself
+    return Contents(tensors)
 
 
-def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """Read shape and dtype from a member's first bytes."""
-    version = np.lib.format.read_magic(stream)
+def _read_header(stream: IO[bytes]) -> _Header:
+    """Read shape and dtype from a member's first bytes.
+
+    Raises:
+        ValueError: it is no NumPy array, or its header is longer than any real one.
+    """
+    start = stream.read(8)
+    version = np.lib.format.read_magic(io.BytesIO(start))
+    count = stream.read(2 if version == (1, 0) else 4)
+    length = int.from_bytes(count, "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"a header of {length:,} bytes")
+    content = io.BytesIO(count + stream.read(length))
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
-    return shape, dtype
+    shape, is_fortran, dtype = read(content)
+    return _Header(shape, dtype, is_fortran, len(start) + len(count) + length)
 
 
-def _reader(archive: zipfile.ZipFile, entry: str, path: Path) -> Callable[[], np.ndarray]:
-    """Give a function that reads one member; the archive checks its CRC."""
+def _check_header(header: _Header, entry: zipfile.ZipInfo, name: str, path: Path) -> None:
+    """Refuse what is no array of numbers, and a header that claims more than the member holds.
+
+    Raises:
+        WeightsError: the header is so.
+    """
+    dtype = header.dtype
+    if dtype.kind == "V" and dtype.names is None and dtype.itemsize == 2:
+        raise WeightsError(
+            f"{path} holds values of 2 raw bytes at {name!r}, as NumPy writes bfloat16",
+            "arrays of numbers",
+            "saving them as .safetensors, or values.astype('float32')",
+        )
+    if dtype.kind not in "fiub" or dtype.name in ("float96", "float128", "longdouble"):
+        raise WeightsError(f"{path} holds {dtype} at {name!r}", "arrays of numbers")
+    size = header.length + math.prod(header.shape) * dtype.itemsize
+    room = math.prod(max(1, length) for length in header.shape) * dtype.itemsize
+    if min(header.shape, default=0) < 0 or size != entry.file_size or room >= 2**62:
+        raise WeightsError(f"{path} holds a header at {name!r} that its data do not fit", "a whole file")
+
+
+def _stored_reader(
+    path: Path, start: int, header: _Header, spec: TensorSpec, checksum: Checksum
+) -> Callable[[], np.ndarray]:
+    """Give a function that reads an uncompressed member from its place in the file."""
+    is_big = header.dtype.newbyteorder("=") != header.dtype
+
+    def read() -> np.ndarray:
+        values = read_values(path, start, spec.size, spec.dtype, is_big, checksum)
+        if header.is_fortran:
+            return values.reshape(spec.shape[::-1]).transpose()
+        return values.reshape(spec.shape)
+
+    return read
+
+
+def _compressed_reader(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, spec: TensorSpec, path: Path
+) -> Callable[[], np.ndarray]:
+    """Give a function that reads one compressed member; the archive checks its CRC."""
 
     def read() -> np.ndarray:
         try:
             with archive.open(entry) as stream:
-                return np.lib.format.read_array(stream, allow_pickle=False)
+                values = np.lib.format.read_array(stream, allow_pickle=False)
+                if values.shape != spec.shape:
+                    raise ValueError("another header than when it was opened")
+                return values.astype(spec.dtype, copy=False)
         except _DAMAGE as error:
-            raise WeightsError(f"{path} is damaged at {entry!r}", "a whole file") from error
+            raise WeightsError(f"{path} is damaged at {entry.filename!r}", "a whole file") from error
 
     return read

@@ -1,0 +1,98 @@
+"""One weights file into another format, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+import medzoo
+from medzoo.errors import WeightsError
+from medzoo.outputs import write_beside
+from medzoo.tensors import LazyTensor, Source, Target
+from medzoo.weights.dialects.dialect import invert
+from medzoo.weights.dialects.table import find_dialect
+from medzoo.weights.formats.moments import write_moments
+from medzoo.weights.writers import find_writer
+
+#: What a converted file may end in beside the writers' own suffixes.
+MOMENTS_SUFFIX = ".moments.json"
+
+
+def convert(source: Source, path: str | Path, target: Target | None = None, to: str | None = None) -> Path:
+    """Write all tensors of a source to a file in the format of its suffix, one in memory at a time.
+
+    Names and axes are Keras's, as `open_weights` gives them, or those of the dialect `to`. A `.weights.h5`
+    needs the network as `target`, whose tensors the source must then hold exactly: Keras files them by class
+    and order, not by name. `.moments.json` takes means and deviations alone. The file appears whole or not at
+    all, with the source's digest in its metadata.
+
+    Raises:
+        WeightsError: a source without values, not the target's tensors, or no names in that dialect.
+        PlanError: a tensor that the format cannot hold.
+        ConfigError: another suffix.
+
+    >>> import tempfile, numpy
+    >>> source = medzoo.source_from_arrays({"dense/kernel": numpy.ones((2, 3), "float32")})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     list(medzoo.open_weights(convert(source, Path(folder) / "a.h5")))
+    ['dense/kernel']
+    """
+    path = Path(path)
+    if path.name.endswith(MOMENTS_SUFFIX):
+        write_moments(source, path)
+        return path
+    writer = find_writer(path)
+    tensors: Mapping[str, LazyTensor] = source.tensors if to is None else invert(source, find_dialect(to))
+    if path.name.endswith(".weights.h5"):
+        if target is None or to is not None:
+            raise WeightsError(
+                f"a .weights.h5 for {source.origin} needs its network, since Keras files tensors by class and order",
+                "Keras's names and a network of the catalogue",
+                "--model MODEL, or OUT.safetensors",
+            )
+        tensors = _order(source, target)
+        storage = target.storage
+    else:
+        storage = {}
+    for tensor in tensors.values():
+        if not tensor.has_values:
+            tensor.read()  # raises, saying where the values are to be had
+    specs = {name: tensor.spec for name, tensor in tensors.items()}
+    provenance = {
+        "source": source.origin,
+        "source_digest": source.digest,
+        "source_format": source.format,
+        "dialect": to or "keras",
+        "medzoo": medzoo.__version__,
+    }
+    with write_beside(path) as beside:
+        writer(beside, Target(specs, {}, storage), _read_all(tensors), provenance)
+    return path
+
+
+def _order(source: Source, target: Target) -> dict[str, LazyTensor]:
+    """Give the source's tensors in the target's order; the names and shapes must be exactly the target's."""
+    missing = [name for name in target.tensors if name not in source]
+    extra = [name for name in source if name not in target.tensors]
+    if missing or extra:
+        raise WeightsError(
+            f"{source.origin} lacks {missing[:3]} and has {extra[:3]} ({len(missing)} and {len(extra)} in all)",
+            f"exactly the tensors of {target.model or 'the network'}",
+            "medzoo transplant, which says what becomes of each tensor",
+        )
+    for name, spec in target.tensors.items():
+        if source[name].spec.shape != spec.shape:
+            raise WeightsError(
+                f"{name!r} is {source[name].spec.shape} in {source.origin}",
+                f"{spec.shape}, as in {target.model or 'the network'}",
+                "medzoo transplant, which adapts shapes",
+            )
+    return {name: source[name] for name in target.tensors}
+
+
+def _read_all(tensors: Mapping[str, LazyTensor]) -> Iterator[tuple[str, np.ndarray]]:
+    """Read the tensors one by one."""
+    for name, tensor in tensors.items():
+        yield name, tensor.read()

@@ -1,0 +1,245 @@
+"""Keras 3's `.keras` archives, zipped or as a folder: only the weights in them are read, never the code."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from medzoo.errors import WeightsError
+from medzoo.weights.contents import Contents
+from medzoo.weights.formats import keras_legacy_h5, keras_v3
+from medzoo.weights.formats.hdf5 import open_hdf5, refuse_damage
+
+NAME = "keras_archive"
+
+#: The archive's members, as Keras names them.
+WEIGHTS, METADATA, CONFIG = "model.weights.h5", "metadata.json", "config.json"
+
+#: Weights that were compressed (Keras stores them as they are) are unfolded in memory, up to this many bytes.
+LARGEST_UNFOLDED = 2**32
+
+#: Beyond 100 MB, compressed weights may not unfold to more than 100 times their size: trained ones hardly shrink.
+LARGEST_STEEP, STEEPEST = 100_000_000, 100
+
+#: The largest JSON member read, in bytes.
+LARGEST_TEXT = 2**26
+
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+)
+
+
+def matches(path: Path) -> bool:
+    """Tell whether a zip file or a folder is such an archive; a damaged zip counts if its name says so."""
+    if path.is_dir():
+        return (path / WEIGHTS).is_file()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return WEIGHTS in archive.namelist()
+    except _DAMAGE:
+        return path.suffix == ".keras"
+
+
+def read_headers(path: Path) -> Contents:
+    """Read names, shapes and dtypes of the weights in an archive, in place; the optimiser's state is left out.
+
+    `config.json` is read as plain JSON for the layers' names where the weights lack them (Keras before 3.6);
+    nothing in it is ever built. `metadata.json` gives `keras_version` and `date_saved`.
+
+    Raises:
+        WeightsError: the archive is damaged, holds no weights, or claims far more than it stores.
+    """
+    if path.is_dir():
+        files = tuple(path / name for name in (WEIGHTS, METADATA, CONFIG) if (path / name).is_file())
+        texts = {file.name: _read_text(file.open("rb"), path) for file in files if file.name != WEIGHTS}
+        return _read_weights(path / WEIGHTS, None, texts, files)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if WEIGHTS not in archive.namelist():
+                raise WeightsError(f"{path} holds no {WEIGHTS}", "a .keras archive of a whole model")
+            texts = {
+                name: _read_text(archive.open(name), path)
+                for name in (METADATA, CONFIG)
+                if name in archive.namelist()
+            }
+            content = _open_member(path, archive, archive.getinfo(WEIGHTS))
+    except _DAMAGE as error:
+        raise WeightsError(
+            f"{path} is a damaged .keras archive ({error})", "a whole file", "to copy or download it again"
+        ) from error
+    return _read_weights(path, content, texts, ())
+
+
+def _read_weights(
+    path: Path, content: IO[bytes] | None, texts: Mapping[str, Any], files: tuple[Path, ...]
+) -> Contents:
+    """Read the weights' headers, with layers' names from the configuration where the weights have none."""
+    file = open_hdf5(path, content)
+    with refuse_damage(path):
+        if keras_legacy_h5.matches(file) or not keras_v3.matches(file):
+            raise WeightsError(f"{path} holds no weights of Keras 3", "a .keras archive of a whole model")
+    contents = keras_v3.read_parts([(file, path)], name_layers(texts.get(CONFIG)))
+    described = texts.get(METADATA)
+    metadata = dict(contents.metadata)
+    if isinstance(described, dict):
+        known = ("keras_version", "date_saved")
+        metadata |= {name: described[name] for name in known if isinstance(described.get(name), str)}
+    return Contents(contents.tensors, contents.notes, metadata, files, contents.storage, contents.numbered)
+
+
+def _read_text(stream: IO[bytes], path: Path) -> Any:
+    """Read one JSON member; what is no JSON counts as absent, for the weights need none of it.
+
+    Raises:
+        WeightsError: it is larger than any real one.
+    """
+    with stream:
+        content = stream.read(LARGEST_TEXT + 1)
+    if len(content) > LARGEST_TEXT:
+        raise WeightsError(f"{path} holds more than {LARGEST_TEXT:,} bytes of JSON", "a .keras archive")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def name_layers(config: Any) -> dict[str, str]:
+    """Give each layer's name by its group in the weights (`layers/conv2d_1`), from a model's configuration.
+
+    Follows Keras's own numbering: by class, in the order of the layers. Models that are neither functional nor
+    sequential keep no list of layers, and give nothing.
+
+    >>> name_layers({"class_name": "Sequential", "config": {"layers": [
+    ...     {"class_name": "Conv2D", "config": {"name": "stem"}}]}})
+    {'layers/conv2d': 'stem'}
+    """
+    named: dict[str, str] = {}
+    _name_layers(config, "", named, 0)
+    return named
+
+
+def _name_layers(model: Any, prefix: str, named: dict[str, str], depth: int) -> None:
+    """Add one model's layers, nested models' included."""
+    inside = model.get("config") if isinstance(model, dict) else None
+    layers = inside.get("layers") if isinstance(inside, dict) else None
+    if not isinstance(layers, list) or depth > 20:
+        return
+    counts: dict[str, int] = {}
+    for layer in layers:
+        settings = layer.get("config") if isinstance(layer, dict) else None
+        kind = layer.get("class_name") if isinstance(layer, dict) else None
+        if not isinstance(kind, str) or not isinstance(settings, dict):
+            return  # the numbers of all later layers would be wrong
+        if kind == "InputLayer" and model.get("class_name") == "Sequential":
+            continue  # listed in the configuration, but no layer of the model
+        group = snake_case(kind)
+        count = counts.get(group, 0)
+        counts[group] = count + 1
+        place = f"{prefix}layers/{group}" + (f"_{count}" if count else "")
+        if isinstance(settings.get("name"), str):
+            named[place] = settings["name"]
+        if kind in ("Functional", "Sequential"):
+            _name_layers(layer, f"{place}/", named, depth + 1)
+
+
+def snake_case(kind: str) -> str:
+    """Turn a class name into Keras's group name.
+
+    >>> snake_case("BatchNormalization"), snake_case("Conv2D")
+    ('batch_normalization', 'conv2d')
+    """
+    kind = re.sub(r"\W+", "", kind)
+    kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
+
+
+def _open_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]:
+    """Give a member as a file of its own: in place where it is stored, from memory where it is compressed.
+
+    Raises:
+        WeightsError: it is encrypted, or would unfold to far more than is stored.
+    """
+    if entry.flag_bits & 1:
+        raise WeightsError(f"{path} is encrypted", "an archive that needs no password")
+    if entry.compress_type == zipfile.ZIP_STORED:
+        return io.BufferedReader(_Range(path, _locate_data(path, entry), entry.file_size))
+    is_steep = entry.file_size > max(LARGEST_STEEP, STEEPEST * entry.compress_size)
+    if is_steep or entry.file_size > LARGEST_UNFOLDED:
+        raise WeightsError(
+            f"{path} claims {entry.file_size:,} bytes of weights and stores {entry.compress_size:,}",
+            "an archive as Keras writes it, uncompressed",
+            "unpacking it and opening its model.weights.h5",
+        )
+    return io.BytesIO(archive.read(entry))  # zipfile stops at the claimed size and checks the CRC
+
+
+def _locate_data(path: Path, entry: zipfile.ZipInfo) -> int:
+    """Find where a stored member's bytes begin: behind its local header, whose length the directory lacks.
+
+    Raises:
+        WeightsError: the header is not there, or the bytes reach past the end of the file.
+    """
+    with path.open("rb") as stream:
+        stream.seek(entry.header_offset)
+        header = stream.read(30)
+        size = stream.seek(0, io.SEEK_END)
+    signature, name_length, extra_length = struct.unpack("<4s22xHH", header)
+    start: int = entry.header_offset + len(header) + name_length + extra_length
+    if signature != b"PK\x03\x04" or entry.compress_size != entry.file_size or start + entry.file_size > size:
+        raise WeightsError(
+            f"{path} is a damaged .keras archive (its weights are cut off)",
+            "a whole file",
+            "to copy or download it again",
+        )
+    return start
+
+
+class _Range(io.RawIOBase):
+    """A span of a file, read as if it were one; holds the file open as long as anyone reads from it."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        super().__init__()
+        self._stream = path.open("rb", buffering=0)
+        self._start, self._size, self._position = start, size, 0
+
+    def readable(self) -> bool:
+        """Say that this can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say that this can be sought in."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a place within the span."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from the place moved to, as far as the span reaches."""
+        view = memoryview(buffer)
+        count = max(0, min(len(view), self._size - self._position))
+        self._stream.seek(self._start + self._position)
+        read = self._stream.readinto(view[:count])
+        self._position += read
+        return read
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+        super().close()

@@ -1,0 +1,391 @@
+"""Keras's archives and lists of shards, and hostile HDF5 files."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras_files import (
+    OPTIMIZER_NOTE,
+    Arrays,
+    check_equal,
+    fill,
+    make_nested,
+    refuse,
+    train_a_step,
+    write_v3,
+)
+
+from medzoo.errors import WeightsError
+from medzoo.weights.formats import hdf5, keras_archive, keras_legacy_h5, keras_shards, keras_v3
+
+# --- .keras --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> tuple[Path, Arrays]:
+    model = make_nested()
+    train_a_step(model)
+    arrays = fill(model)
+    model.save(tmp_path / "a.keras")
+    return tmp_path / "a.keras", arrays
+
+
+def repack(
+    path: Path,
+    compression: int = zipfile.ZIP_STORED,
+    change: Callable[[str, bytes], bytes | None] = lambda _, content: content,
+) -> None:
+    """Write an archive anew, each member changed or, for None, left out."""
+    with zipfile.ZipFile(path) as old:
+        members = {name: change(name, old.read(name)) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as new:
+        for name, content in members.items():
+            if content is not None:
+                new.writestr(name, content)
+
+
+def without_names(name: str, content: bytes) -> bytes:
+    if name != keras_archive.WEIGHTS:
+        return content
+    stream = io.BytesIO(content)
+    with h5py.File(stream, "r+") as file:
+        file.visititems(
+            lambda _, item: item.attrs.pop("name", None) and None if isinstance(item, h5py.Group) else None
+        )
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("compression", [None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_archive_s_weights_are_read_in_place(
+    archive: tuple[Path, Arrays], compression: int | None
+) -> None:
+    path, arrays = archive
+    if compression is not None:
+        repack(path, compression)
+    assert keras_archive.matches(path)
+    contents = keras_archive.read_headers(path)
+    check_equal(contents, arrays)
+    assert contents.notes == (OPTIMIZER_NOTE,)
+    assert contents.metadata["keras_version"] == keras.__version__
+    assert set(contents.metadata) == {"keras_version", "date_saved"}
+    assert contents.storage["head/bias"] == "layers/dense/vars/1"
+    assert sorted(path.parent.iterdir()) == [path]
+
+
+def test_layer_names_come_from_the_configuration_where_the_weights_have_none(
+    archive: tuple[Path, Arrays],
+) -> None:
+    path, arrays = archive
+    repack(path, change=without_names)
+    contents = keras_archive.read_headers(path)
+    check_equal(contents, arrays)
+    assert contents.numbered == frozenset()
+    repack(path, change=lambda name, content: None if name == "config.json" else content)
+    contents = keras_archive.read_headers(path)
+    assert contents.numbered == set(contents.tensors)
+    repack(path, change=lambda name, content: b"{" if name == "metadata.json" else content)
+    assert keras_archive.read_headers(path).metadata == {}
+
+
+def test_an_unzipped_archive_is_read(tmp_path: Path, archive: tuple[Path, Arrays]) -> None:
+    path, arrays = archive
+    with zipfile.ZipFile(path) as packed:
+        packed.extractall(tmp_path / "folder")
+    assert keras_archive.matches(tmp_path / "folder")
+    assert not keras_archive.matches(tmp_path)
+    contents = keras_archive.read_headers(tmp_path / "folder")
+    check_equal(contents, arrays)
+    assert [file.name for file in contents.files] == ["model.weights.h5", "metadata.json", "config.json"]
+
+
+def test_a_configuration_that_names_classes_to_run_is_only_read(archive: tuple[Path, Arrays]) -> None:
+    path, arrays = archive
+    marker = path.with_name("boom")
+    evil = {
+        "module": "builtins",
+        "class_name": "exec",
+        "config": {
+            "layers": [{"class_name": "Lambda", "config": {"function": f"open({str(marker)!r},'w')"}}]
+        },
+    }
+    repack(path, change=lambda name, content: json.dumps(evil).encode() if name == "config.json" else content)
+    check_equal(keras_archive.read_headers(path), arrays)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_archive_cut_off_anywhere_is_refused(
+    archive: tuple[Path, Arrays], share: float, compression: int
+) -> None:
+    path, _ = archive
+    repack(path, compression)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    assert keras_archive.matches(path)  # by its name
+    refuse(keras_archive.read_headers, path, "is a damaged .keras archive")
+
+
+def test_damage_within_an_archive_is_refused(archive: tuple[Path, Arrays]) -> None:
+    path, _ = archive
+
+    def halve(name: str, content: bytes) -> bytes:
+        return content[: len(content) // 2] if name == keras_archive.WEIGHTS else content
+
+    repack(path, change=halve)
+    refuse(keras_archive.read_headers, path, "is a damaged HDF5 file")
+    repack(path, change=lambda name, content: b"text" if name == keras_archive.WEIGHTS else content)
+    refuse(keras_archive.read_headers, path, "is a damaged HDF5 file")
+    repack(path, change=lambda name, content: None if name == keras_archive.WEIGHTS else content)
+    assert not keras_archive.matches(path)
+    refuse(keras_archive.read_headers, path, "holds no model.weights.h5")
+
+
+def test_a_member_that_claims_more_than_the_file_holds_is_refused(archive: tuple[Path, Arrays]) -> None:
+    path, _ = archive
+    with zipfile.ZipFile(path) as packed:
+        size = packed.getinfo(keras_archive.WEIGHTS).file_size.to_bytes(4, "little")
+    content = path.read_bytes()
+    assert content.count(size) >= 3
+    path.write_bytes(content.replace(size, (2**31).to_bytes(4, "little")))
+    refuse(keras_archive.read_headers, path, "damaged .keras archive .*cut off")
+
+
+def test_a_zip_bomb_is_refused_before_it_unfolds(tmp_path: Path) -> None:
+    path = tmp_path / "a.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("config.json", "{}")
+        with packed.open(keras_archive.WEIGHTS, "w") as stream:
+            for _ in range(101):
+                stream.write(bytes(1_000_000))
+    refuse(keras_archive.read_headers, path, "claims 101,000,000 bytes of weights and stores ")
+
+
+def test_an_encrypted_archive_is_refused(archive: tuple[Path, Arrays]) -> None:
+    path, _ = archive
+    content = bytearray(path.read_bytes())
+    for match in re.finditer(rb"PK\x01\x02", content):
+        if content[match.start() + 46 :].startswith(keras_archive.WEIGHTS.encode()):
+            content[match.start() + 8] |= 1
+    path.write_bytes(content)
+    refuse(keras_archive.read_headers, path, "is encrypted")
+
+
+# --- shards --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> tuple[Path, Arrays]:
+    """Six shards; some layers' variables lie in two of them, and the names in the first alone."""
+    model = make_nested()
+    train_a_step(model)
+    arrays = fill(model)
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    model.save_weights(folder / "x.weights.json", max_shard_size=5e-7)
+    assert len(list(folder.iterdir())) > 4
+    return folder / "x.weights.json", arrays
+
+
+def test_shards_are_read_as_one(shards: tuple[Path, Arrays]) -> None:
+    path, arrays = shards
+    listed = json.loads(path.read_bytes())
+    assert keras_shards.is_shard_list(listed)
+    assert {type(names) for names in listed["weight_map"].values()} == {str, list}
+    contents = keras_shards.read_headers(path)
+    check_equal(contents, arrays)
+    assert contents.files[0] == path
+    assert sorted(contents.files) == sorted(path.parent.iterdir())
+    assert contents.notes == (OPTIMIZER_NOTE,)
+    assert contents.numbered == frozenset()
+    assert contents.storage["head/bias"] == "layers/dense/vars/1"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {},
+        {"weight_map": {}},
+        {"weight_map": {"a": "model-00001.safetensors"}},
+        {"weight_map": {"a": ["model-00001.safetensors"]}},
+        {"weight_map": {"a": [1]}},
+        {"weight_map": {"a": []}},
+        {"weight_map": ["a"]},
+    ],
+)
+def test_other_json_is_no_list_of_shards(tmp_path: Path, content: object) -> None:
+    assert not keras_shards.is_shard_list(content)
+    (tmp_path / "a.weights.json").write_text(json.dumps(content))
+    refuse(keras_shards.read_headers, tmp_path / "a.weights.json", "is no list of shards")
+
+
+def test_a_missing_a_cut_off_and_an_empty_shard_are_refused(shards: tuple[Path, Arrays]) -> None:
+    path, _ = shards
+    first = path.with_name("x_00000.weights.h5")
+    content = first.read_bytes()
+    first.unlink()
+    refuse(keras_shards.read_headers, path, "lists 'x_00000.weights.h5', which is missing")
+    first.write_bytes(content[: len(content) // 2])
+    with pytest.raises(WeightsError, match=r"x_00000\.weights\.h5 is a damaged HDF5 file"):
+        keras_shards.read_headers(path)
+    with h5py.File(first, "w") as file:
+        file.create_group("layers")
+    refuse(keras_shards.read_headers, path, "lists layers/.*/vars, which its shards do not hold")
+    path.write_text(path.read_text()[:99])
+    refuse(keras_shards.read_headers, path, "is no list of shards")
+
+
+@pytest.mark.parametrize(
+    "name", ["../out.h5", "/etc/out.h5", "sub/out.h5", "..\\out.h5", "C:out.h5", "a\0.h5"]
+)
+def test_a_shard_elsewhere_is_never_opened(tmp_path: Path, shards: tuple[Path, Arrays], name: str) -> None:
+    path, _ = shards
+    (path.parent / "sub").mkdir()
+    for place in (tmp_path / "out.h5", path.parent / "sub" / "out.h5"):
+        write_v3(place, {"layers/dense": 1})
+    path.write_text(json.dumps({"weight_map": {"/layers/dense/vars": [name]}}))
+    refuse(keras_shards.read_headers, path, "lists a shard .*; expected the name of a file beside it")
+
+
+def test_a_shard_that_links_elsewhere_is_never_opened(tmp_path: Path, shards: tuple[Path, Arrays]) -> None:
+    path, _ = shards
+    first = path.with_name("x_00000.weights.h5")
+    first.rename(tmp_path / "secret.h5")
+    first.symlink_to(tmp_path / "secret.h5")
+    refuse(keras_shards.read_headers, path, "lists a shard 'x_00000.weights.h5'; expected the name of a file")
+
+
+def test_a_tensor_in_two_shards_is_refused(shards: tuple[Path, Arrays]) -> None:
+    path, _ = shards
+    listed = json.loads(path.read_text())
+    path.with_name("y.h5").write_bytes(path.with_name("x_00000.weights.h5").read_bytes())
+    listed["weight_map"]["/layers/depthwise_conv2d/vars"] = ["x_00001.weights.h5", "y.h5"]
+    path.write_text(json.dumps(listed))
+    with pytest.raises(WeightsError, match=r"y\.h5 holds two tensors named"):
+        keras_shards.read_headers(path)
+
+
+# --- hostile HDF5 --------------------------------------------------------------------------------------------
+
+READERS = {"legacy": keras_legacy_h5.read_headers, "v3": keras_v3.read_headers}
+EVERY_READER = pytest.mark.parametrize("layout", READERS)
+
+
+def write_with(path: Path, layout: str, write: Callable[[h5py.Group, str], object]) -> None:
+    """Write a file of one layer whose only tensor is what `write` makes of a group and a name."""
+    path.unlink(missing_ok=True)
+    with h5py.File(path, "w") as file:
+        if layout == "legacy":
+            file.attrs["layer_names"] = [b"a"]
+            file.create_group("a").attrs["weight_names"] = [b"w"]
+            write(file["a"], "w")
+        else:
+            write(file.create_group("layers/dense/vars"), "0")
+
+
+@EVERY_READER
+def test_values_claimed_and_never_written_open_but_are_not_read(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / "a.weights.h5"
+    for sizes in [{"shape": (2**58,), "chunks": (1024,)}, {"shape": (2**20, 2**20)}]:
+        write_with(
+            path, layout, lambda group, name, sizes=sizes: group.create_dataset(name, dtype="f4", **sizes)
+        )
+        (tensor,) = READERS[layout](path).tensors.values()
+        assert tensor.spec.size >= 2**40
+        refuse(
+            READERS[layout], path, r"claims [0-9,]+ bytes at .* and stores 0; expected values that the file"
+        )
+    write_with(path, layout, lambda group, name: group.create_dataset(name, (5,), "f4", fillvalue=2))
+    (tensor,) = READERS[layout](path).tensors.values()
+    assert tensor.read().tolist() == [2] * 5
+
+
+@EVERY_READER
+def test_a_chunk_written_does_not_excuse_the_rest(tmp_path: Path, layout: str) -> None:
+    def write(group: h5py.Group, name: str) -> None:
+        dataset = group.create_dataset(name, (2**40,), "f4", chunks=(2**16,))
+        dataset[:1000] = 1
+
+    write_with(tmp_path / "a.weights.h5", layout, write)
+    refuse(
+        READERS[layout], tmp_path / "a.weights.h5", "claims 4,398,046,511,104 bytes at .* and stores 262,144;"
+    )
+
+
+@EVERY_READER
+def test_compressed_values_that_unfold_a_thousandfold_are_refused(tmp_path: Path, layout: str) -> None:
+    def write(count: int) -> Callable[[h5py.Group, str], object]:
+        return lambda group, name: group.create_dataset(
+            name, data=np.zeros(count, "uint8"), chunks=(2**22,), compression="gzip", compression_opts=9
+        )
+
+    write_with(tmp_path / "a.weights.h5", layout, write(2**22))
+    (tensor,) = READERS[layout](tmp_path / "a.weights.h5").tensors.values()
+    assert not tensor.read().any()
+    write_with(tmp_path / "a.weights.h5", layout, write(25 * 2**22))
+    refuse(READERS[layout], tmp_path / "a.weights.h5", "claims 104,857,600 bytes at .* and stores")
+
+
+@EVERY_READER
+def test_soft_links_in_a_circle_are_refused(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / "a.weights.h5"
+
+    def write(group: h5py.Group, name: str) -> None:
+        group[name] = h5py.SoftLink(f"{group.name}/other")
+        group["other"] = h5py.SoftLink(f"{group.name}/{name}")
+
+    write_with(path, layout, write)
+    refuse(READERS[layout], path, "holds a link at .*; expected tensors in the file itself")
+
+
+@EVERY_READER
+def test_values_in_other_files_are_refused(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / "a.weights.h5"
+    (tmp_path / "raw").write_bytes(bytes(8))
+    raw = [(str(tmp_path / "raw"), 0, 8)]
+    write_with(path, layout, lambda group, name: group.create_dataset(name, (2,), "f4", external=raw))
+    refuse(READERS[layout], path, "keeps .* in other files")
+    virtual = h5py.VirtualLayout((2,), "f4")
+    virtual[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "w", (2,))
+    write_with(path, layout, lambda group, name: group.create_virtual_dataset(name, virtual))
+    refuse(READERS[layout], path, "keeps .* in other files")
+
+
+def test_hard_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.weights.h5"
+    write_v3(path, {"layers/dense": 1})
+    with h5py.File(path, "r+") as file:
+        file["layers/dense/deep/again"] = file["layers"]
+    refuse(keras_v3.read_headers, path, f"nests groups more than {hdf5.DEEPEST} deep")
+
+
+def test_hard_links_that_double_at_every_level_are_refused_at_once(tmp_path: Path) -> None:
+    """Without a circle: 2**30 names for one tensor."""
+    path = tmp_path / "a.weights.h5"
+    write_v3(path, {"end": 1})
+    with h5py.File(path, "r+") as file:
+        below = file["end"]
+        for level in range(30):
+            group = file.create_group(f"all/{level}")
+            group["left"] = group["right"] = below
+            below = group
+        file["layers"] = below
+        del file["all"], file["end"]
+    refuse(keras_v3.read_headers, path, "holds .* twice; expected each group under one name")
+
+
+def test_names_of_any_bytes_do_no_harm(tmp_path: Path) -> None:
+    write_v3(tmp_path / "a.weights.h5", {"layers/new\nline_1": 1, "layers/x_" + "9" * 5000: 1})
+    refuse(keras_v3.read_headers, tmp_path / "a.weights.h5", "is a damaged HDF5 file")
+    write_v3(tmp_path / "a.weights.h5", {"layers/new\nline_1": 1})
+    assert list(keras_v3.read_headers(tmp_path / "a.weights.h5").tensors) == ["new\nline_1/0"]
