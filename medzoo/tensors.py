@@ -119,13 +119,15 @@ class LazyTensor:
     """A tensor whose values stay in their file until `read` is called.
 
     `has_values` is False where only mean and deviation are known (a moments file): then `read` raises
-    `WeightsError`, and planning refuses every method that needs values.
+    `WeightsError`, and planning refuses every method that needs values. `read_blocks`, where there is one, gives
+    the same values as bytes, little-endian and in C order, block by block; a block is good until the next.
     """
 
     spec: TensorSpec
     read: Callable[[], np.ndarray]
     moments: Callable[[], Moments]
     has_values: bool = True
+    read_blocks: Callable[[], Iterator[memoryview]] | None = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Read the values, so that `np.asarray(tensor)` works."""
@@ -134,9 +136,13 @@ class LazyTensor:
         return values if dtype is None else values.astype(dtype)
 
 
-def lazy_tensor(spec: TensorSpec, read: Callable[[], np.ndarray]) -> LazyTensor:
+def lazy_tensor(
+    spec: TensorSpec,
+    read: Callable[[], np.ndarray],
+    read_blocks: Callable[[], Iterator[memoryview]] | None = None,
+) -> LazyTensor:
     """Wrap a reading function; its moments are measured from the values when asked for."""
-    return LazyTensor(spec, read, lambda: measure_moments(read()))
+    return LazyTensor(spec, read, lambda: measure_moments(read()), read_blocks=read_blocks)
 
 
 @dataclass(frozen=True)

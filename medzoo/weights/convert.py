@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from medzoo.tensors import LazyTensor, Source, Target
 from medzoo.weights.dialects.dialect import invert
 from medzoo.weights.dialects.table import find_dialect
 from medzoo.weights.formats.moments import write_moments
-from medzoo.weights.writers import find_writer
+from medzoo.weights.writers import Values, amend_provenance, find_writer, write_safetensors
+
+#: As long as a digest, which takes its place.
+_UNKNOWN_DIGEST = f"sha256:{'0' * 64}"
 
 #: What a converted file may end in beside the writers' own suffixes.
 MOMENTS_SUFFIX = ".moments.json"
@@ -62,13 +66,19 @@ def convert(source: Source, path: str | Path, target: Target | None = None, to: 
     specs = {name: tensor.spec for name, tensor in tensors.items()}
     provenance = {
         "source": source.origin,
-        "source_digest": source.digest,
+        "source_digest": _UNKNOWN_DIGEST,
         "source_format": source.format,
         "dialect": to or "keras",
         "medzoo": medzoo.__version__,
     }
-    with write_beside(path) as beside:
-        writer(beside, Target(specs, {}, storage), _read_all(tensors), provenance)
+    # Hashing a gigabyte takes as long as copying it, and neither needs the other.
+    with write_beside(path) as beside, ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(lambda: source.digest)
+        if writer is write_safetensors:
+            write_safetensors(beside, Target(specs, {}, storage), _pass_all(tensors), provenance)
+        else:
+            writer(beside, Target(specs, {}, storage), _read_all(tensors), provenance)
+        amend_provenance(beside, provenance | {"source_digest": digest.result()})
     return path
 
 
@@ -96,3 +106,9 @@ def _read_all(tensors: Mapping[str, LazyTensor]) -> Iterator[tuple[str, np.ndarr
     """Read the tensors one by one."""
     for name, tensor in tensors.items():
         yield name, tensor.read()
+
+
+def _pass_all(tensors: Mapping[str, LazyTensor]) -> Iterator[tuple[str, Values]]:
+    """Give the tensors one by one, as blocks of bytes where their file holds them as they are to be written."""
+    for name, tensor in tensors.items():
+        yield name, tensor.read_blocks() if tensor.read_blocks else tensor.read()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -14,6 +14,8 @@ from medzoo.tensors import Target
 from medzoo.weights.formats.keras_v3 import PATH_ATTRIBUTE
 
 Tensors = Iterable[tuple[str, np.ndarray]]
+#: A tensor's values, or their bytes (little-endian, C order) block by block where they only pass through.
+Values = np.ndarray | Iterator[memoryview]
 Writer = Callable[[Path, Target, Tensors, Mapping[str, str]], None]
 
 #: The endings of the files that are written; the first that fits decides.
@@ -123,8 +125,10 @@ def _write_names(group: h5py.Group, attribute: str, names: list[str]) -> None:
         group.attrs[attribute if len(chunks) == 1 else f"{attribute}{index}"] = chunk
 
 
-def write_safetensors(path: Path, target: Target, tensors: Tensors, provenance: Mapping[str, str]) -> None:
-    """Write a `.safetensors` whose keys are Keras paths; the library's own writer would hold all of them.
+def write_safetensors(
+    path: Path, target: Target, tensors: Iterable[tuple[str, Values]], provenance: Mapping[str, str]
+) -> None:
+    """Write a `.safetensors` whose keys are the target's names; the library's own writer would hold all of them.
 
     Raises:
         PlanError: a dtype that the format lacks.
@@ -152,7 +156,27 @@ def write_safetensors(path: Path, target: Target, tensors: Tensors, provenance: 
         for name, values in tensors:
             if name != next(expected):
                 raise PlanError(f"tensor {name!r} came out of order", "the target's order")
+            if not isinstance(values, np.ndarray):
+                for block in values:
+                    stream.write(block)
+                continue
             if values.dtype.byteorder == ">":
                 values = values.astype(values.dtype.newbyteorder("<"))
             # A view of the bytes, not a copy of them: a tensor may be as large as half the memory.
             stream.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+
+
+def amend_provenance(path: Path, provenance: Mapping[str, str]) -> None:
+    """Replace the provenance in a file that was just written by one that is not longer.
+
+    A source is hashed while it is converted, so that its digest is known only after its last tensor.
+    """
+    if find_suffix(path) != ".safetensors":
+        with h5py.File(path, "r+") as file:
+            file.attrs[PROVENANCE_ATTRIBUTE] = json.dumps(dict(provenance))
+        return
+    with path.open("rb+") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length)) | {"__metadata__": dict(provenance)}
+        stream.seek(8)
+        stream.write(json.dumps(header).encode().ljust(length))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def view(tensor: LazyTensor, entry: Entry, name: str) -> LazyTensor:
     shape = _turn_shape(tensor.spec, entry)
     spec = TensorSpec(name, shape, tensor.spec.dtype, role_of(name))
     if shape == tensor.spec.shape and not entry.axes and entry.parts == 1:
-        return LazyTensor(spec, tensor.read, tensor.moments, tensor.has_values)
+        return replace(tensor, spec=spec)
 
     def read() -> np.ndarray:
         values = tensor.read()

@@ -6,6 +6,7 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,9 @@ from medzoo.errors import WeightsError
 
 #: Beyond 100 MB, a compressed member may not unfold to more than 1000 times its size: no weights shrink so far.
 LARGEST_STEEP, STEEPEST = 100_000_000, 1000
+
+#: Bytes read at once where values only pass through.
+BLOCK = 2**20
 
 #: What zipfile and zlib raise on damaged archives.
 ZIP_DAMAGE = (
@@ -88,6 +92,43 @@ def read_values(
             "to copy or download it again",
         )
     return give_dtype(values, dtype, big_endian)
+
+
+def read_blocks(
+    path: Path, start: int, length: int, checksum: Checksum | None = None
+) -> Iterator[memoryview]:
+    """Read a span of a file through one small buffer, which stays in the processor's cache.
+
+    Raises:
+        WeightsError: the file cannot be read, ends before, or the bytes are not those of the checksum.
+    """
+    buffer = memoryview(bytearray(min(length, BLOCK)))
+    found = checksum.before if checksum else 0
+    try:
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(start)
+            left = length
+            while left:
+                count = stream.readinto(buffer[: min(left, BLOCK)]) or 0
+                if count == 0:
+                    raise WeightsError(f"{path} ends within the values from byte {start}", "a whole file")
+                if checksum is not None:
+                    found = zlib.crc32(buffer[:count], found)
+                left -= count
+                yield buffer[:count]
+    except OSError as error:
+        raise WeightsError(
+            f"{path} can no longer be read at byte {start}", "the file as it was when opened"
+        ) from error
+    if checksum is not None and found != checksum.expected:
+        raise _damage(path, start)
+
+
+def _damage(path: Path, start: int) -> WeightsError:
+    """Give the error for values that are not those of their checksum."""
+    return WeightsError(
+        f"{path} is damaged in the values from byte {start}", "a whole file", "to copy or download it again"
+    )
 
 
 def give_dtype(values: np.ndarray, dtype: str, big_endian: bool = False) -> np.ndarray:

@@ -6,12 +6,12 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
 
 import h5py
 import numpy as np
 
 from medzoo.errors import WeightsError
+from medzoo.weights.formats.hdf5_guard import GuardedFile, open_guarded
 
 #: Groups nested deeper than any real model: a cycle of hard links.
 DEEPEST = 40
@@ -23,14 +23,14 @@ LARGEST_UNWRITTEN = 2**30
 LARGEST_FOLDED, STEEPEST = 100_000_000, 1000
 
 
-def open_hdf5(path: Path, content: IO[bytes] | None = None) -> h5py.File:
+def open_hdf5(path: Path, content: GuardedFile | None = None) -> h5py.File:
     """Open an HDF5 file for reading; `content` is read in its place where it lies inside another file, `path`.
 
     Raises:
         WeightsError: the file is truncated or damaged.
     """
     try:
-        return h5py.File(path if content is None else content, "r")
+        return h5py.File(open_guarded(path) if content is None else content, "r")
     except (OSError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
 

@@ -16,6 +16,7 @@ from medzoo.errors import WeightsError
 from medzoo.weights.contents import Contents
 from medzoo.weights.formats import keras_legacy_h5, keras_v3
 from medzoo.weights.formats.hdf5 import open_hdf5, refuse_damage
+from medzoo.weights.formats.hdf5_guard import GuardedFile
 
 NAME = "keras_archive"
 
@@ -85,7 +86,7 @@ def read_headers(path: Path) -> Contents:
 
 
 def _read_weights(
-    path: Path, content: IO[bytes] | None, texts: Mapping[str, Any], files: tuple[Path, ...]
+    path: Path, content: GuardedFile | None, texts: Mapping[str, Any], files: tuple[Path, ...]
 ) -> Contents:
     """Read the weights' headers, with layers' names from the configuration where the weights have none."""
     file = open_hdf5(path, content)
@@ -167,7 +168,7 @@ def snake_case(kind: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
 
 
-def _open_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> IO[bytes]:
+def _open_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> GuardedFile:
     """Give a member as a file of its own: in place where it is stored, from memory where it is compressed.
 
     Raises:
@@ -176,7 +177,7 @@ def _open_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -
     if entry.flag_bits & 1:
         raise WeightsError(f"{path} is encrypted", "an archive that needs no password")
     if entry.compress_type == zipfile.ZIP_STORED:
-        return io.BufferedReader(_Range(path, _locate_data(path, entry), entry.file_size))
+        return GuardedFile(path.open("rb", buffering=0), _locate_data(path, entry), entry.file_size)
     is_steep = entry.file_size > max(LARGEST_STEEP, STEEPEST * entry.compress_size)
     if is_steep or entry.file_size > LARGEST_UNFOLDED:
         raise WeightsError(
@@ -184,7 +185,7 @@ def _open_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -
             "an archive as Keras writes it, uncompressed",
             "unpacking it and opening its model.weights.h5",
         )
-    return io.BytesIO(archive.read(entry))  # zipfile stops at the claimed size and checks the CRC
+    return GuardedFile(io.BytesIO(archive.read(entry)))  # zipfile stops at the claimed size, checks the CRC
 
 
 def _locate_data(path: Path, entry: zipfile.ZipInfo) -> int:
@@ -206,40 +207,3 @@ def _locate_data(path: Path, entry: zipfile.ZipInfo) -> int:
             "to copy or download it again",
         )
     return start
-
-
-class _Range(io.RawIOBase):
-    """A span of a file, read as if it were one; holds the file open as long as anyone reads from it."""
-
-    def __init__(self, path: Path, start: int, size: int) -> None:
-        super().__init__()
-        self._stream = path.open("rb", buffering=0)
-        self._start, self._size, self._position = start, size, 0
-
-    def readable(self) -> bool:
-        """Say that this can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Say that this can be sought in."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a place within the span."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer from the place moved to, as far as the span reaches."""
-        view = memoryview(buffer)
-        count = max(0, min(len(view), self._size - self._position))
-        self._stream.seek(self._start + self._position)
-        read = self._stream.readinto(view[:count])
-        self._position += read
-        return read
-
-    def close(self) -> None:
-        """Close the file."""
-        self._stream.close()
-        super().close()

@@ -15,13 +15,14 @@ from typing import IO
 import numpy as np
 
 from medzoo.errors import WeightsError
-from medzoo.tensors import TensorSpec, lazy_tensor, role_of
+from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
 from medzoo.weights.contents import Contents
 from medzoo.weights.formats.byte_ranges import (
     ZIP_DAMAGE,
     Checksum,
     check_members,
     locate_member,
+    read_blocks,
     read_values,
 )
 
@@ -75,7 +76,7 @@ def read_headers(path: Path) -> Contents:
                     file.seek(start)
                     checksum = Checksum(entry.CRC, zlib.crc32(file.read(header.length)))
                     start += header.length
-                    tensors[name] = lazy_tensor(spec, _stored_reader(path, start, header, spec, checksum))
+                    tensors[name] = _open_stored(path, start, header, spec, checksum)
                 else:
                     tensors[name] = lazy_tensor(spec, _compressed_reader(archive, entry, spec, path))
     except _DAMAGE as error:
@@ -126,10 +127,8 @@ def _check_header(header: _Header, entry: zipfile.ZipInfo, name: str, path: Path
         raise WeightsError(f"{path} holds a header at {name!r} that its data do not fit", "a whole file")
 
 
-def _stored_reader(
-    path: Path, start: int, header: _Header, spec: TensorSpec, checksum: Checksum
-) -> Callable[[], np.ndarray]:
-    """Give a function that reads an uncompressed member from its place in the file."""
+def _open_stored(path: Path, start: int, header: _Header, spec: TensorSpec, checksum: Checksum) -> LazyTensor:
+    """Give an uncompressed member, to be read from its place in the file."""
     is_big = header.dtype.newbyteorder("=") != header.dtype
 
     def read() -> np.ndarray:
@@ -138,7 +137,10 @@ def _stored_reader(
             return values.reshape(spec.shape[::-1]).transpose()
         return values.reshape(spec.shape)
 
-    return read
+    if is_big or header.is_fortran or spec.dtype == "bool":
+        return lazy_tensor(spec, read)
+    length = spec.size * header.dtype.itemsize
+    return lazy_tensor(spec, read, lambda: read_blocks(path, start, length, checksum))
 
 
 def _compressed_reader(

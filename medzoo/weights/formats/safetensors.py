@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from medzoo.errors import WeightsError
-from medzoo.tensors import TensorSpec, lazy_tensor, role_of
+from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
 from medzoo.weights.contents import Contents
-from medzoo.weights.formats.byte_ranges import read_values
+from medzoo.weights.formats.byte_ranges import read_blocks, read_values
 
 NAME = "safetensors"
 
@@ -54,7 +51,7 @@ def read_headers(path: Path) -> Contents:
                 "saving it as F32 where it was made",
             )
         spec = TensorSpec(name, tuple(entry["shape"]), _DTYPES[entry["dtype"]], role_of(name))
-        tensors[name] = lazy_tensor(spec, _reader(path, data + entry["data_offsets"][0], spec))
+        tensors[name] = _open_tensor(path, data, entry["data_offsets"], spec)
     return Contents(tensors, metadata=metadata)
 
 
@@ -80,6 +77,12 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _reader(path: Path, start: int, spec: TensorSpec) -> Callable[[], np.ndarray]:
-    """Give a function that reads one tensor."""
-    return lambda: read_values(path, start, spec.size, spec.dtype).reshape(spec.shape)
+def _open_tensor(path: Path, data: int, offsets: tuple[int, int], spec: TensorSpec) -> LazyTensor:
+    """Give one tensor, unread."""
+    start, length = data + offsets[0], offsets[1] - offsets[0]
+    return lazy_tensor(
+        spec,
+        lambda: read_values(path, start, spec.size, spec.dtype).reshape(spec.shape),
+        # A byte of a bool that is neither 0 nor 1 must not pass through.
+        None if spec.dtype == "bool" else lambda: read_blocks(path, start, length),
+    )

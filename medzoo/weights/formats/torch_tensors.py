@@ -12,7 +12,13 @@ import numpy as np
 
 from medzoo.errors import WeightsError
 from medzoo.tensors import LazyTensor, TensorSpec, lazy_tensor, role_of
-from medzoo.weights.formats.byte_ranges import Checksum, give_dtype, numpy_dtype, read_values
+from medzoo.weights.formats.byte_ranges import (
+    Checksum,
+    give_dtype,
+    numpy_dtype,
+    read_blocks,
+    read_values,
+)
 
 #: A view that repeats its storage (a stride of 0) may unfold to this many bytes, whatever the storage's size.
 LARGEST_UNFOLDED = 10**9
@@ -148,7 +154,19 @@ def open_tensor(tensor: Tensor, name: str, place: Place) -> LazyTensor:
             "saving tensor.contiguous() where it was made",
         )
     read = _reader(place, tensor.dtype, first, span if size else 0, shape, strides)
-    return lazy_tensor(TensorSpec(name, shape, tensor.dtype, role_of(name)), read)
+    spec = TensorSpec(name, shape, tensor.dtype, role_of(name))
+    is_plain = place.unfold is None and not place.big_endian and tensor.dtype != "bool"
+    if not (is_plain and _is_contiguous(shape, strides)):
+        return lazy_tensor(spec, read)
+    length, checksum = size * item_size, _find_checksum(place, first, size * item_size)
+    return lazy_tensor(
+        spec, read, lambda: read_blocks(path, place.start + first * item_size, length, checksum)
+    )
+
+
+def _find_checksum(place: Place, first: int, length: int) -> Checksum | None:
+    """Give the checksum of a tensor's bytes where they are the whole of its storage."""
+    return Checksum(place.checksum) if place.checksum and (first, length) == (0, place.size) else None
 
 
 def _whole_numbers(values: object) -> tuple[int, ...] | None:
@@ -169,8 +187,7 @@ def _reader(
             return np.empty(shape, numpy_dtype(dtype))
         start = place.start + first * item_size
         if place.unfold is None and _is_contiguous(shape, strides):
-            is_whole = place.checksum and (first, span * item_size) == (0, place.size)
-            checksum = Checksum(place.checksum) if is_whole else None
+            checksum = _find_checksum(place, first, span * item_size)
             return read_values(place.path, start, span, dtype, place.big_endian, checksum).reshape(shape)
         if place.unfold is None:
             try:
