@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 
 import click
@@ -68,7 +69,10 @@ def main(arguments: list[str] | None = None) -> None:
     except MemoryError:
         _stop("out of memory; a smaller model, batch or image may fit")
     except OSError as error:
-        _stop(f"{error.strerror or error}: {error.filename or 'the output'}")
+        # HDF5's own texts are several lines of addresses; its errno is the system's.
+        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())[:200]
+        file = re.sub(r"\.part-\w{8}-", "", str(error.filename or "the output"))
+        _stop(f"{reason}: {file}")
     except Exception as error:
         if os.environ.get("MEDZOO_TRACEBACK"):
             raise

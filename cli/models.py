@@ -63,12 +63,19 @@ def list_command(pattern: str, as_json: bool) -> None:
             str(row["family"]),
             f"{row['parameters']:,}",
             str(row["input_size"]),
-            ", ".join(str(name).partition(".")[2] for name in row["weights"]) or "—",  # type: ignore[attr-defined]
+            _list_tags(row["weights"]),  # type: ignore[arg-type]
         )
         for row in rows
     ]
     print_columns(header, cells, numbers=(2, 3))
     click.echo("Parameters: all weights, with 3 input channels and 1,000 classes.")
+
+
+def _list_tags(names: list[str]) -> str:
+    """List the first tags of a network's weights, and count the rest."""
+    tags = [name.partition(".")[2] for name in names]
+    rest = f" and {len(tags) - 2} more" if len(tags) > 3 else ""
+    return ", ".join(tags[:2] if rest else tags) + rest or "—"
 
 
 @command.command("show")

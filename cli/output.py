@@ -37,9 +37,18 @@ def mute_native_notices() -> Iterator[None]:
         os.close(saved)
 
 
+def clean(text: str) -> str:
+    """Replace what a terminal would obey or break a line at: names and licences come from files.
+
+    >>> clean("a\\x1b[31m")
+    'a�[31m'
+    """
+    return "".join(sign if sign.isprintable() else "�" for sign in text)
+
+
 def print_columns(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> None:
     """Print aligned columns to stdout; those in `numbers` are aligned to the right."""
-    table = [header, *rows]
+    table = [[clean(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     for row in table:
         cells = (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .output import print_json, print_note
+from .output import clean, mute_native_notices, print_json, print_note
 
 if TYPE_CHECKING:
     from medzoo.tensors import Source
@@ -125,9 +125,10 @@ def _plan(
     if src is None:
         source = source_from_arrays({}, origin="none")
     else:
-        source = open_weights(src, spec.name, needs_values(rules, describe(spec)), dialect)
+        with mute_native_notices():
+            source = open_weights(src, spec.name, needs_values(rules, describe(spec)), dialect)
         for note in source.notes:
-            print_note(f"note: {note}")
+            print_note(f"note: {clean(note)}")
     source = align(source, describe(spec))
     counts = fit_options(source, describe(spec), classes, channels)
     plan = make_plan(source, describe(spec, *counts), rules, seed, ignore)

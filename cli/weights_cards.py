@@ -9,6 +9,9 @@ import click
 
 from .output import print_columns, print_json, print_note
 
+#: From here on a person is told how to see fewer.
+MANY_CARDS = 40
+
 if TYPE_CHECKING:
     from medzoo.weights.cards import WeightCard
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("pattern", default="*")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_command(pattern: str, as_json: bool) -> None:
-    """List the cards whose name or model matches PATTERN (the default of `medzoo weights`).
+    """List the cards whose name, model or training data match PATTERN (the default of `medzoo weights`).
 
     A card without a published digest is `unverified`: its first download records one.
 
@@ -28,12 +31,20 @@ def list_command(pattern: str, as_json: bool) -> None:
     from dataclasses import asdict
 
     from medzoo.errors import WeightsError, nearest
-    from medzoo.weights.cards import list_cards
+    from medzoo.weights.cards import find_card, list_card_names
     from medzoo.weights.downloads import cached_path
 
-    cards = [card for card in list_cards() if _matches(card, pattern)]
+    cards = []
+    for name in list_card_names():
+        try:
+            card = find_card(name)
+        except WeightsError as error:  # a card of the user's own; it stands in no other's way
+            print_note(f"note: {error}")
+            continue
+        if _matches(card, pattern):
+            cards.append(card)
     if not cards:
-        raise WeightsError(f"no card matches {pattern!r}", nearest(pattern, [c.name for c in list_cards()]))
+        raise WeightsError(f"no card matches {pattern!r}", nearest(pattern, list_card_names()))
     if as_json:
         print_json([asdict(card) | {"cached": cached_path(card).exists()} for card in cards])
         return
@@ -49,14 +60,17 @@ def list_command(pattern: str, as_json: bool) -> None:
         for card in cards
     ]
     print_columns(("model", "tag", "size", "licence", "cached", "verified"), rows, numbers=(2,))
+    if len(rows) > MANY_CARDS:
+        print_note(f"{len(rows)} cards; medzoo weights list PATTERN shows fewer, such as resnet or chest")
 
 
 def _matches(card: WeightCard, pattern: str) -> bool:
-    """Tell whether a card's name, model or tag matches a pattern or starts with it."""
+    """Tell whether a card's name, model or tag matches a pattern or starts with it, or its data contain it."""
     from fnmatch import fnmatchcase
 
     words = (card.name, card.model, card.tag)
-    return any(fnmatchcase(word, wanted) for word in words for wanted in (pattern, f"{pattern}*"))
+    is_named = any(fnmatchcase(word, wanted) for word in words for wanted in (pattern, f"{pattern}*"))
+    return is_named or pattern.casefold() in card.training_data.casefold()
 
 
 def _format_size(size: int) -> str:
@@ -79,6 +93,7 @@ def show_command(card: str, as_json: bool) -> None:
     from medzoo.weights.cards import find_card
     from medzoo.weights.downloads import cached_path
 
+    _refuse_file(card)
     found = find_card(card)
     content = asdict(found) | {"cached": str(cached_path(found)) if cached_path(found).exists() else ""}
     if as_json:
@@ -122,12 +137,22 @@ def fetch_command(src: str) -> None:
             path = fetch_url(src, bar, check_weights)
         click.echo(path)
         return
+    _refuse_file(src)
     card = find_card(src)
     with DownloadBar(card.name) as bar:
         fetched = fetch(card, bar, check_weights)
     if fetched.newly_recorded:
         print_note(f"note: {card.name} was unverified: recorded {fetched.digest} of this first download")
     click.echo(fetched.path)
+
+
+def _refuse_file(src: str) -> None:
+    """Refuse a path where a card's name belongs."""
+    from medzoo.errors import WeightsError
+    from medzoo.weights.cards import list_card_names
+
+    if src not in list_card_names() and Path(src).exists():
+        raise WeightsError(f"{src} is a file or folder already", "a card", f"medzoo weights inspect {src}")
 
 
 @click.command("verify")
@@ -152,6 +177,7 @@ def verify_command(names: tuple[str, ...], as_json: bool) -> None:
             if Path(name).is_file():
                 rows.append(_verify_output(Path(name)))
             else:
+                _refuse_file(name)
                 verdict = verify(find_card(name))
                 rows.append({"name": name, "state": verdict.state} | _digests(verdict))
     else:
@@ -162,8 +188,11 @@ def verify_command(names: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json(rows)
     elif rows:
-        cells = [(row["name"], row["state"], row["found"] or "—", row["expected"] or "—") for row in rows]
-        print_columns(("name", "state", "found", "expected"), cells)
+        cells = [(row["name"], row["state"], row["found"] or "—") for row in rows]
+        print_columns(("name", "state", "found"), cells)
+        for row in rows:
+            if row["state"] == "differs":
+                click.echo(f"{row['name']}: expected {row['expected']}")
     else:
         print_note("nothing is cached; medzoo weights fetch CARD")
     if any(row["state"] in ("differs", "absent") for row in rows):
@@ -228,6 +257,8 @@ def add_command(
 
     card = make_card(file, name, url, dialect, preprocessing or "", licence, training_data, citation)
     path = out or user_cards_folder() / f"{name}.toml"
+    if path.name != f"{name}.toml":
+        raise ConfigError(f"--out {path}", f"a file called {name}.toml, as its card", f"--out {name}.toml")
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists", "a new card", "--overwrite or another --name")
     write_text(path, format_card(card))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .output import print_columns, print_json, print_note
+from .output import clean, mute_native_notices, print_columns, print_json, print_note
 
 _DIALECT = click.option("--dialect", help="How the file names its tensors  [default: recognised].")
 
@@ -19,9 +19,13 @@ def inspect_command(src: str, dialect: str | None, as_json: bool) -> None:
     """Print what a weights file, run or card holds: names, roles, shapes; values are not read."""
     from medzoo.transplant.plan import format_shape
     from medzoo.weights.cards import DEFAULT_MODEL
-    from medzoo.weights.source import open_weights
+    from medzoo.weights.downloads import cached_path
+    from medzoo.weights.source import find_named_card, open_weights
 
-    source = open_weights(src, DEFAULT_MODEL, values=False, dialect=dialect)
+    card = find_named_card(src, DEFAULT_MODEL)
+    is_cached = card is not None and cached_path(card).exists()
+    with mute_native_notices():
+        source = open_weights(src, DEFAULT_MODEL, values=is_cached, dialect=dialect)
     specs = [tensor.spec for tensor in source.values()]
     total = sum(spec.size for spec in specs)
     if as_json:
@@ -35,9 +39,9 @@ def inspect_command(src: str, dialect: str | None, as_json: bool) -> None:
     if source.model:
         click.echo(f"network {source.model}, input contract {source.preprocessing or 'unknown'}")
     for note in source.notes:
-        click.echo(f"note: {note}")
+        click.echo(f"note: {clean(note)}")
     for key, value in source.metadata.items():
-        click.echo(f"{key}: {value if len(value) < 100 else value[:99] + '…'}")
+        click.echo(clean(f"{key}: {value if len(value) < 100 else value[:99] + '…'}"))
     cells = [(spec.name, spec.role.value, format_shape(spec.shape), spec.dtype) for spec in specs]
     print_columns(("tensor", "role", "shape", "dtype"), cells)
     click.echo(f"{len(specs)} tensors, {total:,} values")
@@ -48,7 +52,7 @@ def inspect_command(src: str, dialect: str | None, as_json: bool) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 @_DIALECT
 @click.option("--to", metavar="DIALECT", help="Write under a dialect's names and axes  [default: Keras's].")
-@click.option("--model", help="Network of a .weights.h5  [default: the card's or run's].")
+@click.option("--model", help="Network of a .weights.h5 or .h5  [default: the card's or run's].")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def convert_command(
     src: str, out: Path, dialect: str | None, to: str | None, model: str | None, overwrite: bool
@@ -67,14 +71,16 @@ def convert_command(
     from medzoo.errors import ConfigError
     from medzoo.transplant.targets import fit_options
     from medzoo.weights.align import align
+    from medzoo.weights.cards import DEFAULT_MODEL
     from medzoo.weights.convert import convert
     from medzoo.weights.source import open_weights
 
-    source = open_weights(src, model, dialect=dialect)
+    with mute_native_notices():
+        source = open_weights(src, model or DEFAULT_MODEL, dialect=dialect)
     for note in source.notes:
-        print_note(f"note: {note}")
+        print_note(f"note: {clean(note)}")
     target = None
-    if out.name.endswith(".weights.h5") and to is None and (model or source.model):
+    if out.name.endswith(".h5") and (model or source.model):
         from medzoo.models.describe import describe
 
         network = model or source.model
@@ -83,8 +89,10 @@ def convert_command(
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists", "a new file", "--overwrite or another OUT")
     convert(source, out, target, to)
-    names = to or ("Keras's" if source.dialect == "keras" else f"Keras's, from {source.dialect}")
+    names = to or ("as stored" if source.dialect == "keras" else f"Keras's, from {source.dialect}")
     print_note(f"wrote {len(source)} tensors of {source.origin}; names {names}")
+    if out.name.endswith(".h5") and target is None:
+        print_note("note: layers stand in the source's order: load it by_name=True, or give --model")
     click.echo(out)
 
 
@@ -99,10 +107,12 @@ def moments_command(src: str, dialect: str | None, out: Path | None, overwrite: 
     A moments file is enough for `medzoo transplant --mode stats`, and may travel where weights may not.
     """
     from medzoo.errors import ConfigError
+    from medzoo.weights.cards import DEFAULT_MODEL
     from medzoo.weights.formats.moments import write_moments
     from medzoo.weights.source import open_weights
 
-    source = open_weights(src, dialect=dialect)
+    with mute_native_notices():
+        source = open_weights(src, DEFAULT_MODEL, dialect=dialect)
     path = out or Path(f"{Path(src).name.removesuffix('.weights.h5').removesuffix('.h5')}.moments.json")
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists", "a new file", "--overwrite or another --out")

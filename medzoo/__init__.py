@@ -24,6 +24,7 @@ _PUBLIC = {
     "describe": "medzoo.models.describe",
     "recipes": "medzoo.transplant",
     "make_plan": "medzoo.transplant.plan",
+    "Rule": "medzoo.transplant.plan",
     "read_plan": "medzoo.transplant.record",
     "apply": "medzoo.transplant.run",
     "write": "medzoo.transplant.run",
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from medzoo.training.config import read_config
     from medzoo.training.loop import train
     from medzoo.transplant import recipes
-    from medzoo.transplant.plan import make_plan
+    from medzoo.transplant.plan import Rule, make_plan
     from medzoo.transplant.record import read_plan
     from medzoo.transplant.run import apply, write
     from medzoo.weights.align import align

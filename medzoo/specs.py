@@ -74,7 +74,7 @@ def find_preprocessing(name: str) -> Preprocessing:
     (0.0, 0.0, 0.0)
     """
     if name not in PREPROCESSINGS:
-        raise ConfigError(f"unknown input contract {name!r}", nearest(name, PREPROCESSINGS))
+        raise ConfigError(f"unknown input contract {name!r}", f"one of {', '.join(PREPROCESSINGS)}")
     return PREPROCESSINGS[name]
 
 

@@ -103,4 +103,8 @@ def find_model(name: str) -> ModelSpec:
         if spec.name == name:
             return spec
     known = [spec.name for spec in list_models()]
-    raise ConfigError(f"unknown model {name!r}", nearest(name, known), "medzoo models for the whole list")
+    raise ConfigError(
+        f"unknown model {name!r}",
+        nearest(name, known),
+        "medzoo models for the whole list, --model for another",
+    )

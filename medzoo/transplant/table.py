@@ -24,8 +24,14 @@ def summarise_plan(plan: Plan) -> str:
     unused = f"; {len(plan.unused)} source tensors unused" if plan.unused else ""
     return (
         f"{len(plan.steps)} tensors, {total:,} values: {treated}{unused}; "
-        f"coverage {100 * plan.coverage:.1f} % of values from the source"
+        f"coverage {_format_share(plan.coverage)} % of values from the source"
     )
+
+
+def _format_share(share: float) -> str:
+    """Give a share in percent; only the whole is 100.0, and only nothing is 0.0."""
+    percent = 100 * share
+    return f"{min(percent, 99.9) if 0 < share < 1 else percent:.1f}"
 
 
 def _row(step: Step) -> tuple[str, str, str, str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from medzoo.errors import WeightsError
 from medzoo.outputs import digest_file
 from medzoo.specs import HEAD, find_preprocessing
-from medzoo.weights.cards import UNKNOWN, WeightCard
+from medzoo.weights.cards import UNKNOWN, WeightCard, is_bundled
 from medzoo.weights.dialects.table import find_dialect
 from medzoo.weights.source import open_file
 
@@ -42,8 +43,12 @@ def make_card(
     model, dot, tag = name.partition(".")
     if not (model and dot and tag) or not set(name) <= _allowed():
         raise WeightsError(f"card name {name!r}", "MODEL.TAG of letters, digits, - and _", "resnet20.mine")
+    if url is not None and not re.match(r"(https?|file)://[^\[\]\s]+$", url):
+        raise WeightsError(f"address {url!r}", "https://…", "no --url, for a file that stays where it is")
+    if is_bundled(name):
+        raise WeightsError(f"{name} is a bundled card", "a name of its own", f"{model}.mine")
     source = open_file(path, dialect=dialect)
-    if not path.is_file() or path.name.endswith(".json"):
+    if not path.is_file() or source.format in ("tf_checkpoint", "sharded", "keras_shards", "moments"):
         raise WeightsError(f"{path} is more than one file, or holds no values", "one weights file")
     if preprocessing:
         find_preprocessing(preprocessing)

@@ -123,12 +123,8 @@ def user_cards_folder() -> Path:
 
 
 def list_card_names() -> tuple[str, ...]:
-    """List the names of every card, bundled and the user's own, without opening one.
-
-    Raises:
-        WeightsError: a card of the user has a bundled card's name.
-    """
-    return tuple(sorted((*_list_bundled(), *_list_user_cards())))
+    """List the names of every card, bundled and the user's own, without opening one."""
+    return tuple(sorted(_list_bundled() | set(_list_user_cards())))
 
 
 @cache
@@ -142,14 +138,12 @@ def _list_bundled() -> frozenset[str]:
 
 def _list_user_cards() -> dict[str, Path]:
     """List the user's own cards: name → file."""
-    found = {
-        path.name.removesuffix(_SUFFIX): path for path in sorted(user_cards_folder().glob(f"*{_SUFFIX}"))
-    }
-    for name in found.keys() & _list_bundled():
-        raise WeightsError(
-            f"{found[name]} has the name of a bundled card", "a name of its own", f"to rename {name}"
-        )
-    return found
+    return {path.name.removesuffix(_SUFFIX): path for path in sorted(user_cards_folder().glob(f"*{_SUFFIX}"))}
+
+
+def is_bundled(name: str) -> bool:
+    """Tell whether a bundled card has that name."""
+    return name in _list_bundled()
 
 
 def list_cards() -> tuple[WeightCard, ...]:
@@ -173,15 +167,23 @@ def find_card(name: str) -> WeightCard:
     raise WeightsError(
         f"no weights card {name!r} and no file of that name",
         nearest(name, known),
-        "medzoo weights list, or a weights file as --src",
+        "medzoo weights list, or the path of a weights file",
     )
 
 
 def _open_card(name: str) -> WeightCard:
-    """Open a card that is known to exist."""
-    if name in _list_bundled():
-        return _open_bundled(name)
+    """Open a card that is known to exist.
+
+    Raises:
+        WeightsError: a card of the user has a bundled card's name, so that it is not clear which is meant.
+    """
     path = user_cards_folder() / f"{name}{_SUFFIX}"
+    if is_bundled(name):
+        if path.exists():
+            raise WeightsError(
+                f"{path} has the name of a bundled card", "a name of its own", f"to remove it: rm {path}"
+            )
+        return _open_bundled(name)
     try:
         return _read_card(path.name, path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -280,6 +282,10 @@ def _check_card(file: str, card: WeightCard) -> None:
         raise WeightsError(
             f"card {file} has by_hand = {str(card.by_hand).lower()} and {len(card.urls)} urls",
             "urls, or by_hand = true without them",
+        )
+    if card.moments and Path(card.moments).name != card.moments:
+        raise WeightsError(
+            f"card {file} has moments = {card.moments!r}", "the name of a file beside the card"
         )
     if strange := set(card.sources) - {entry.name for entry in fields(card)}:
         raise WeightsError(f"card {file} has sources of {sorted(strange)}", "names of the card's fields")

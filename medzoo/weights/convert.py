@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import numpy as np
 import medzoo
 from medzoo.errors import WeightsError
 from medzoo.outputs import write_beside
-from medzoo.tensors import LazyTensor, Source, Target
+from medzoo.tensors import LazyTensor, Source, Target, lazy_tensor
 from medzoo.weights.dialects.dialect import invert
+from medzoo.weights.dialects.keras import KERAS
 from medzoo.weights.dialects.table import find_dialect
 from medzoo.weights.formats.moments import write_moments
 from medzoo.weights.writers import Values, amend_provenance, find_writer, write_safetensors
@@ -27,10 +29,11 @@ MOMENTS_SUFFIX = ".moments.json"
 def convert(source: Source, path: str | Path, target: Target | None = None, to: str | None = None) -> Path:
     """Write all tensors of a source to a file in the format of its suffix, one in memory at a time.
 
-    Names and axes are Keras's, as `open_weights` gives them, or those of the dialect `to`. A `.weights.h5`
-    needs the network as `target`, whose tensors the source must then hold exactly: Keras files them by class
-    and order, not by name. `.moments.json` takes means and deviations alone. The file appears whole or not at
-    all, with the source's digest in its metadata.
+    Names and axes are Keras's, as `open_weights` gives them, or those of the dialect `to`. With a network as
+    `target` the source must hold exactly its tensors, and they are written in its order. A `.weights.h5` needs
+    one, since Keras files tensors by class and order, not by name; so does an `.h5` that is to be loaded by
+    order. `.moments.json` takes means and deviations alone. The file appears whole or not at all, in the place
+    of an existing one, with the source's digest in its metadata.
 
     Raises:
         WeightsError: a source without values, not the target's tensors, or no names in that dialect.
@@ -44,31 +47,36 @@ def convert(source: Source, path: str | Path, target: Target | None = None, to: 
     ['dense/kernel']
     """
     path = Path(path)
+    if not isinstance(source, Source):
+        raise WeightsError(f"a {type(source).__name__} as source", "weights that open_weights gave")
+    dialect = None if to in (None, KERAS.name) else find_dialect(to)
+    tensors: Mapping[str, LazyTensor] = source.tensors if target is None else _order(source, target)
+    if dialect is not None:
+        tensors = invert(tensors, dialect)
     if path.name.endswith(MOMENTS_SUFFIX):
-        write_moments(source, path)
+        write_moments(replace(source, tensors=tensors), path)
         return path
     writer = find_writer(path)
-    tensors: Mapping[str, LazyTensor] = source.tensors if to is None else invert(source, find_dialect(to))
+    storage: Mapping[str, str] = {}
     if path.name.endswith(".weights.h5"):
-        if target is None or to is not None:
+        if target is None or dialect is not None:
             raise WeightsError(
                 f"a .weights.h5 for {source.origin} needs its network, since Keras files tensors by class and order",
                 "Keras's names and a network of the catalogue",
                 "--model MODEL, or OUT.safetensors",
             )
-        tensors = _order(source, target)
         storage = target.storage
-    else:
-        storage = {}
     for tensor in tensors.values():
         if not tensor.has_values:
             tensor.read()  # raises, saying where the values are to be had
+    if writer is not write_safetensors:
+        tensors = {name: _widen(tensor) for name, tensor in tensors.items()}
     specs = {name: tensor.spec for name, tensor in tensors.items()}
     provenance = {
         "source": source.origin,
         "source_digest": _UNKNOWN_DIGEST,
         "source_format": source.format,
-        "dialect": to or "keras",
+        "dialect": to or KERAS.name,
         "medzoo": medzoo.__version__,
     }
     # Hashing a gigabyte takes as long as copying it, and neither needs the other.
@@ -100,6 +108,13 @@ def _order(source: Source, target: Target) -> dict[str, LazyTensor]:
                 "medzoo transplant, which adapts shapes",
             )
     return {name: source[name] for name in target.tensors}
+
+
+def _widen(tensor: LazyTensor) -> LazyTensor:
+    """Give a bfloat16 tensor as float32, which holds every value of it; HDF5 has no bfloat16."""
+    if tensor.spec.dtype != "bfloat16":
+        return tensor
+    return lazy_tensor(replace(tensor.spec, dtype="float32"), lambda: tensor.read().astype(np.float32))
 
 
 def _read_all(tensors: Mapping[str, LazyTensor]) -> Iterator[tuple[str, np.ndarray]]:

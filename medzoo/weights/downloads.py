@@ -194,12 +194,17 @@ def fetch_url(url: str, progress: Progress | None = None, check: Check | None = 
         path = read_file_url(url)
         with contextlib.suppress(OSError):  # a folder that may not be entered, a name too long
             if path.is_file():
+                if check is not None:
+                    check(path)
                 return path
         raise WeightsError(f"no weights file {clean(str(path))}", f"the file that {clean(url)} names")
     if scheme == "hf":
         from medzoo.weights.hub import fetch_from_hub
 
-        return fetch_from_hub(url, cache_folder() / "hub", is_offline())
+        found = fetch_from_hub(url, cache_folder() / "hub", is_offline())
+        if check is not None:
+            check(found)
+        return found
     if scheme not in ("http", "https") or not split_address(url).hostname:
         raise WeightsError(
             f"cannot open address {show_address(url)!r}", "https://…, hf://owner/repository/file, file:///…"
@@ -277,6 +282,13 @@ def _examine(card: Card, file: Path, path: Path, check: Check | None) -> Verdict
     if text and file != path:
         raise WeightsError(f"the server answered with {text}, not with weights")
     if verdict.state == "differs":
+        if card.urls and card.urls[0].lower().startswith("file://"):
+            # The user's own file, where it lies: never one to remove.
+            raise WeightsError(
+                f"{file} is not the file that card {card.name} was made of",
+                f"{verdict.expected}, found {verdict.found}",
+                f"medzoo weights add {file} --name {card.name} --overwrite",
+            )
         first = not card.digest and verdict.expected.startswith("sha256:")
         whose = f"of its first download, in {record_path(path)}" if first else f"of card {card.name}"
         raise WeightsError(
@@ -294,7 +306,8 @@ def _examine(card: Card, file: Path, path: Path, check: Check | None) -> Verdict
 
 def _record(verdict: Verdict, path: Path, url: str) -> Fetched:
     """Tell an accepted file's digest, and record it where nothing was known of it."""
-    if verdict.state != "unverified":
+    # Beside a file of the user's own nothing is written.
+    if verdict.state != "unverified" or cache_folder() not in path.parents:
         return Fetched(path, verdict.found)
     try:
         return Fetched(path, write_record(path, url), newly_recorded=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from medzoo.errors import WeightsError
@@ -35,6 +36,8 @@ def fetch_from_hub(url: str, folder: Path, offline: bool) -> Path:
             "Hugging Face's client",
             "pip install 'medzoo[hub]'",
         ) from error
+    # The client tells every retry; what it comes to is told once, below.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     try:
         path = huggingface_hub.hf_hub_download(
             repository, file, revision=revision or None, cache_dir=folder, local_files_only=offline

@@ -14,7 +14,7 @@ from medzoo.outputs import digest_file
 from medzoo.tensors import Source
 from medzoo.weights import cards, downloads, runs
 from medzoo.weights.dialects.table import speak
-from medzoo.weights.formats import moments, tf_checkpoint
+from medzoo.weights.formats import keras_archive, moments, tf_checkpoint
 from medzoo.weights.formats.table import find_reader
 from medzoo.weights.writers import PROVENANCE_ATTRIBUTE
 
@@ -78,7 +78,7 @@ def find_named_card(src: str | Path, model: str | None) -> cards.WeightCard | No
 
 def _open_card(card: cards.WeightCard, values: bool, dialect: str | None) -> Source:
     """Open a card's weights, downloaded where needed, or its moments where no values are asked for."""
-    if not values and card.moments:
+    if not values and card.moments and dialect is None:
         source = open_file(cards.moments_path(card), card.name)
     else:
         fetched = downloads.fetch(card, check=check_weights)
@@ -112,7 +112,7 @@ def _open_folder(folder: Path, dialect: str | None) -> Source:
                 source, model=runs.model_of_run(folder), preprocessing=runs.preprocessing_of_run(folder)
             )
         return source
-    if tf_checkpoint.matches(folder):
+    if tf_checkpoint.matches(folder) or keras_archive.matches(folder):
         return open_file(folder, dialect=dialect)
     inside = next((folder / name for name in _IN_FOLDER if (folder / name).exists()), None)
     if inside is None:

@@ -80,6 +80,7 @@ def write_keras(path: Path, target: Target, tensors: Tensors, provenance: Mappin
             "a functional or sequential model",
             "--out FILE.safetensors, or medzoo.apply and model.save_weights",
         )
+    _check_tensors(target)
     with h5py.File(path, "w") as file:
         file.attrs[PROVENANCE_ATTRIBUTE] = json.dumps(dict(provenance))
         for name, values in tensors:
@@ -91,17 +92,19 @@ def write_keras(path: Path, target: Target, tensors: Tensors, provenance: Mappin
 def write_legacy(path: Path, target: Target, tensors: Tensors, provenance: Mapping[str, str]) -> None:
     """Write the `.h5` layout of Keras 1 and 2: a group a layer, in the target's order, names with `:0`.
 
-    `load_weights` of TensorFlow up to 2.15 reads it, by order or `by_name=True`.
+    `load_weights` of TensorFlow up to 2.15 reads it, by order or `by_name=True`. Within a layer it always goes by
+    order, so that variables stand in the order in which Keras's layers make them, whatever the target's.
 
     Raises:
         PlanError: a tensor without a layer, or of a dtype that HDF5 lacks.
     """
     layers: dict[str, list[str]] = {}
-    for name, spec in target.tensors.items():
+    _check_tensors(target)
+    for name in target.tensors:
         layer = name.split("/")[0]
-        if layer == name or spec.dtype == "bfloat16":
-            reason = "has no layer" if layer == name else "is bfloat16"
-            raise PlanError(f"{name!r} {reason}", "float32 tensors of named layers", "--out FILE.safetensors")
+        if layer == name:
+            reason = "has no layer"
+            raise PlanError(f"{name!r} {reason}", "float32 tensors of named layers", "a name in .safetensors")
         layers.setdefault(layer, []).append(name)
     with h5py.File(path, "w") as file:
         file.attrs[PROVENANCE_ATTRIBUTE] = json.dumps(dict(provenance))
@@ -110,9 +113,37 @@ def write_legacy(path: Path, target: Target, tensors: Tensors, provenance: Mappi
         file.attrs["keras_version"] = b"2.15.0"
         _write_names(file, "layer_names", list(layers))
         for layer, names in layers.items():
-            _write_names(file.create_group(layer), "weight_names", [f"{name}:0" for name in names])
+            ordered = sorted(names, key=_variable_rank)
+            _write_names(file.create_group(layer), "weight_names", [f"{name}:0" for name in ordered])
         for name, values in tensors:
             file[name.split("/")[0]].create_dataset(f"{name}:0", data=values)
+
+
+#: The order in which Keras's layers make their variables, by kind of layer.
+_VARIABLE_ORDER = (
+    *("gamma", "beta", "moving_mean", "moving_variance"),
+    *("depthwise_kernel", "pointwise_kernel", "kernel", "recurrent_kernel", "embeddings", "bias"),
+)
+
+
+def _variable_rank(name: str) -> tuple[str, int]:
+    """Sort one layer's variables as Keras makes them; unknown ones stay last, in the order they came in."""
+    inner, _, variable = name.rpartition("/")
+    known = variable in _VARIABLE_ORDER
+    return inner, _VARIABLE_ORDER.index(variable) if known else len(_VARIABLE_ORDER)
+
+
+def _check_tensors(target: Target) -> None:
+    """Refuse what an HDF5 file cannot hold.
+
+    Raises:
+        PlanError: a dtype that HDF5 lacks, or a name that is no path.
+    """
+    for name, spec in target.tensors.items():
+        if spec.dtype == "bfloat16":
+            raise PlanError(f"{name!r} is bfloat16", "a dtype that HDF5 has", "a name in .safetensors")
+        if any(part in ("", ".", "..") for part in name.split("/")):
+            raise PlanError(f"{name!r} is no path of groups", "layer/variable", "a name in .safetensors")
 
 
 def _write_names(group: h5py.Group, attribute: str, names: list[str]) -> None:
@@ -136,6 +167,10 @@ def write_safetensors(
     header: dict[str, object] = {"__metadata__": dict(provenance)}
     offset = 0
     for name, spec in target.tensors.items():
+        if name in header:
+            raise PlanError(
+                f"a tensor is called {name!r}", "another name, which safetensors keeps for itself"
+            )
         if spec.dtype not in _SAFETENSORS_DTYPES:
             raise PlanError(
                 f"{name!r} is {spec.dtype}", "a dtype that safetensors has", "--out FILE.weights.h5"
@@ -162,6 +197,12 @@ def write_safetensors(
                 continue
             if values.dtype.byteorder == ">":
                 values = values.astype(values.dtype.newbyteorder("<"))
+            spec = target.tensors[name]
+            if (values.shape, values.dtype.name) != (spec.shape, spec.dtype):
+                raise PlanError(
+                    f"{name!r} has {values.dtype} values of shape {values.shape}",
+                    f"{spec.dtype} of shape {spec.shape}, as its header says",
+                )
             # A view of the bytes, not a copy of them: a tensor may be as large as half the memory.
             stream.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
 

@@ -9,11 +9,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-import torch
+from foreign import require
 
 from medzoo.errors import WeightsError
 from medzoo.weights.contents import Contents
 from medzoo.weights.formats import torch_archive
+
+torch = require("torch")
 
 #: PyTorch's default; the older stream; a stream of a later pickle protocol.
 LAYOUTS: dict[str, dict[str, Any]] = {

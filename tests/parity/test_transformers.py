@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from foreign import require
 from scipy.special import erf
 
 import medzoo
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+torch = require("torch")
+transformers = require("transformers")
 
 Arrays = dict[str, np.ndarray]
 

@@ -91,7 +91,7 @@ def test_the_contract_of_the_weights_comes_before_the_network_s(
     given = make_config(settings, [("data.preprocessing", "raw")])
     assert prepare(given).preprocessing.name == "raw"
     assert prepare(given).config.data.preprocessing == "raw"
-    with pytest.raises(ConfigError, match="unknown input contract 'tosh'; expected one of 'torch'"):
+    with pytest.raises(ConfigError, match="unknown input contract 'tosh'; expected one of tf, caffe, torch"):
         prepare(make_config(settings, [("data.preprocessing", "tosh")]))
 
 

@@ -178,3 +178,71 @@ def test_one_tensor_is_in_memory_at_a_time(tmp_path: Path, ending: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 3 * 4 * size
+
+
+def test_variables_stand_in_the_order_of_keras_s_layers(tmp_path: Path) -> None:
+    """Keras 2 fills a layer by position, and sources from elsewhere list beta before gamma."""
+    names = ("n/moving_variance", "n/beta", "n/gamma", "n/moving_mean", "c/bias", "c/kernel")
+    source = medzoo.source_from_arrays({name: np.ones(2, "float32") for name in names})
+    medzoo.convert(source, tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5") as file:
+        stored = [name.decode() for name in file["n"].attrs["weight_names"]]
+        assert stored == ["n/gamma:0", "n/beta:0", "n/moving_mean:0", "n/moving_variance:0"]
+        assert file["c"].attrs["weight_names"].tolist() == [b"c/kernel:0", b"c/bias:0"]
+
+
+def test_layers_stand_in_the_target_s_order(tmp_path: Path) -> None:
+    target = medzoo.describe("cbr_tiny", 2, 1)
+    arrays = {name: np.ones(spec.shape, "float32") for name, spec in sorted(target.tensors.items())}
+    medzoo.convert(medzoo.source_from_arrays(arrays), tmp_path / "a.h5", target)
+    assert list(medzoo.open_weights(tmp_path / "a.h5")) == list(target.tensors)
+
+
+def test_bfloat16_becomes_float32_where_hdf5_has_none(tmp_path: Path) -> None:
+    import ml_dtypes
+
+    values = np.array([1.5, -3.0, 1e30], ml_dtypes.bfloat16)
+    source = medzoo.source_from_arrays({"a/kernel": values})
+    again = medzoo.open_weights(medzoo.convert(source, tmp_path / "a.h5"))["a/kernel"]
+    assert again.spec.dtype == "float32"
+    assert np.array_equal(again.read(), values.astype("float32"))
+    same = medzoo.open_weights(medzoo.convert(source, tmp_path / "a.safetensors"))["a/kernel"]
+    assert same.spec.dtype == "bfloat16"
+    assert same.read().tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "ending", "message"),
+    [
+        ("/kernel", "h5", "'/kernel' is no path of groups"),
+        ("a/../kernel", "h5", "is no path of groups"),
+        ("__metadata__", "safetensors", "a tensor is called '__metadata__'"),
+    ],
+)
+def test_names_that_a_format_cannot_hold_are_refused(
+    tmp_path: Path, name: str, ending: str, message: str
+) -> None:
+    with pytest.raises(MedzooError, match=message):
+        medzoo.convert(medzoo.source_from_arrays({name: np.ones(2)}), tmp_path / f"a.{ending}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_that_are_not_what_the_header_says_are_refused(tmp_path: Path) -> None:
+    from medzoo.tensors import Role, TensorSpec, lazy_tensor
+
+    spec = TensorSpec("a/kernel", (2,), "float32", Role.KERNEL)
+    source = Source({"a/kernel": lazy_tensor(spec, lambda: np.ones(3, "float32"))}, "lying", "arrays")
+    with pytest.raises(MedzooError, match=r"'a/kernel' has float32 values of shape \(3,\)"):
+        medzoo.convert(source, tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_dialect_is_used_for_moments_too_and_must_exist(tmp_path: Path) -> None:
+    arrays = {"conv1_conv/kernel": np.ones((3, 3, 3, 4), "float32")}
+    source = medzoo.source_from_arrays(arrays)
+    medzoo.convert(source, tmp_path / "a.moments.json", to="cifar_resnet")
+    assert "conv1.weight" in (tmp_path / "a.moments.json").read_text()
+    with pytest.raises(WeightsError, match="unknown dialect 'nonsense'"):
+        medzoo.convert(source, tmp_path / "b.moments.json", to="nonsense")
+    with pytest.raises(WeightsError, match="a str as source"):
+        medzoo.convert("a.h5", tmp_path / "b.safetensors")  # type: ignore[arg-type]

@@ -54,3 +54,33 @@ def test_two_tensors_of_one_name_are_refused() -> None:
     arrays = source(dw__depthwise_kernel=(3, 3, 4, 1), dw__kernel=(3, 3, 4, 1))
     with pytest.raises(WeightsError, match="are both 'dw/kernel'; expected unique names"):
         speak(medzoo.source_from_arrays(arrays), "a file")
+
+
+CIFAR = {
+    "conv1.weight": np.ones((4, 3, 3, 3), "float32"),
+    "layer1.0.conv1.weight": np.ones((4, 4, 3, 3), "float32"),
+    "layer3.0.bn2.weight": np.ones(4, "float32"),
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "net.", "student.backbone.", "a.b.c."])
+@pytest.mark.parametrize("forced", [None, "cifar_resnet"])
+def test_a_wrapped_network_without_its_head_is_found(prefix: str, forced: str | None) -> None:
+    arrays = {f"{prefix}{name}": values for name, values in CIFAR.items()}
+    arrays["teacher.weight"] = np.ones(2, "float32")
+    name, tensors, notes = speak(medzoo.source_from_arrays(arrays), "a file", forced)
+    assert name == "cifar_resnet"
+    assert set(tensors) == {
+        "conv1_conv/kernel",
+        "conv2_block1_1_conv/kernel",
+        "conv4_block1_2_bn/gamma",
+        "teacher.weight",
+    }
+    assert (f"the prefix {prefix!r} was removed" in notes) == bool(prefix)
+
+
+def test_names_of_no_dialect_are_said_to_be_as_stored() -> None:
+    name, tensors, notes = speak(medzoo.source_from_arrays({"a.b.weight": np.ones((2, 3))}), "a file")
+    assert (name, list(tensors)) == ("keras", ["a.b.weight"])
+    assert notes == ("no known dialect: names and axes are as stored",)
+    assert speak(medzoo.source_from_arrays({"a/kernel": np.ones((2, 3))}), "a file")[2] == ()

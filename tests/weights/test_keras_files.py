@@ -9,6 +9,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from keras import layers
 from keras_files import (
     BIAS,
     OPTIMIZER_NOTE,
@@ -19,11 +20,16 @@ from keras_files import (
     fill,
     make_nested,
     read_all,
+    refuse,
     train_a_step,
     write_v3,
 )
 
+from medzoo.models.describe import describe_network
+from medzoo.tensors import name_variables
+from medzoo.weights.align import align
 from medzoo.weights.formats import keras_legacy_h5, keras_v3
+from medzoo.weights.source import open_weights
 
 # --- the legacy layout ---------------------------------------------------------------------------------------
 
@@ -59,8 +65,11 @@ def test_theano_s_order_reads_as_tensorflow_s(shared_weights: Path) -> None:
         "fire2/squeeze1x1/bias",
     ]
     check_equal(turned, read_all(plain.tensors))
-    assert turned.notes == ("kernels stored in Theano's order: turned to TensorFlow's",)
+    assert turned.notes == ("kernels stored in Theano's order: turned to TensorFlow's", ROTATION_NOTE)
     assert turned.metadata == {}
+
+
+ROTATION_NOTE = "no backend is written: that Theano's kernels are rotated too was assumed"
 
 
 def write_legacy(path: Path, contents: Mapping[str, Mapping[str, np.ndarray]], **attributes: str) -> None:
@@ -107,7 +116,8 @@ def test_keras_1_names_and_orders(tmp_path: Path) -> None:
     expected |= {f"n/{end}": values for end, values in zip(ends, norm.values(), strict=True)}
     check_equal(contents, expected | {"one": BIAS, "two": BIAS})
     assert contents.notes[0].startswith("kernels stored in Theano's order")
-    assert contents.notes[1] == "a dense kernel behind a flattened map keeps Theano's order of rows"
+    assert contents.notes[1] == ROTATION_NOTE
+    assert contents.notes[2] == "a dense kernel behind a flattened map keeps Theano's order of rows"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +158,32 @@ def test_the_backend_tells_the_rotation_where_it_is_written(tmp_path: Path, back
     contents = keras_legacy_h5.read_headers(tmp_path / "b.h5")
     expected = KERNEL if backend == "theano" else KERNEL[::-1, ::-1]
     check_equal(contents, {"conv/kernel": expected, "conv/bias": BIAS})
+    assert ROTATION_NOTE not in contents.notes
+
+
+def make_kernel(*shape: int) -> np.ndarray:
+    return np.random.default_rng(3).normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("kernel", (3, 3, 3, 64)),  # a transposed convolution's (rows, columns, filters, channels)
+        ("kernel", (3, 3, 3, 3, 8)),
+        ("depthwise_kernel", (3, 3, 3, 1)),
+        ("depthwise_kernel", (3, 5, 2, 2)),
+        ("kernel", (6, 6, 3, 2)),  # Keras 3's depthwise convolution: channels times multiplier
+    ],
+)
+def test_transposed_and_depthwise_kernels_do_not_tell_theano_s_order(
+    tmp_path: Path, name: str, shape: tuple[int, ...]
+) -> None:
+    plain, odd, bias = make_kernel(3, 3, 3, 64), make_kernel(*shape), np.ones(shape[0], "float32")
+    stored = {"plain": {"plain/kernel:0": plain}, "odd": {f"odd/{name}:0": odd, "odd/bias:0": bias}}
+    write_legacy(tmp_path / "a.h5", stored)
+    contents = keras_legacy_h5.read_headers(tmp_path / "a.h5")
+    check_equal(contents, {"plain/kernel": plain, f"odd/{name}": odd, "odd/bias": bias})
+    assert contents.notes == ()
 
 
 def test_a_layer_of_one_s_own_keeps_its_names(tmp_path: Path) -> None:
@@ -267,7 +303,7 @@ def test_lists_attributes_and_keras_2_s_container_without_names(tmp_path: Path) 
     contents = keras_v3.read_headers(tmp_path / "a.weights.h5")
     assert list(contents.tensors) == [
         "conv2d_2/kernel",
-        *("lst/dense/kernel", "lst/dense/bias", "lst/dense_1/kernel", "lst/dense_1/bias"),
+        *("lst/dense/0", "lst/dense/1", "lst/dense_1/0", "lst/dense_1/1"),
         "stem/0",
     ]
     assert contents.notes == ("metrics' state left out", OPTIMIZER_NOTE)
@@ -276,8 +312,115 @@ def test_lists_attributes_and_keras_2_s_container_without_names(tmp_path: Path) 
 def test_a_group_s_name_that_a_layer_has_too_does_not_hide_it(tmp_path: Path) -> None:
     write_v3(tmp_path / "a.weights.h5", {"dense": 1, "layers/dense": 1})
     contents = keras_v3.read_headers(tmp_path / "a.weights.h5")
-    assert list(contents.tensors) == ["dense/kernel", "layers/dense/vars/0"]
-    assert contents.storage == {"dense/kernel": "dense/vars/0", "layers/dense/vars/0": "layers/dense/vars/0"}
+    assert list(contents.tensors) == ["dense/0", "dense/kernel"]
+    write_v3(tmp_path / "a.weights.h5", {"own": 1, "layers/own": 1})
+    contents = keras_v3.read_headers(tmp_path / "a.weights.h5")
+    assert contents.storage == {"layers/own/vars/0": "layers/own/vars/0", "own/0": "own/vars/0"} or (
+        contents.storage == {"own/0": "layers/own/vars/0", "own/vars/0": "own/vars/0"}
+    )
+
+
+class Misnamed(keras.Model):
+    """Attributes that say something else than their layers' classes."""
+
+    def __init__(self) -> None:
+        super().__init__(name="own")
+        self.dense = layers.LayerNormalization(name="norm")
+        self.embedding = layers.Dense(4, use_bias=False, name="project")
+        self.layer_normalization = layers.Dense(4, name="one")
+        self.batch_normalization = layers.Dense(4, name="two")
+        self.conv2d = layers.BatchNormalization(scale=False, center=False, name="even")
+        self.einsum_dense = layers.Dense(3, name="right")
+        self.conv2d_transpose = layers.BatchNormalization(name="four")
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        x = self.batch_normalization(self.layer_normalization(self.embedding(self.dense(x))))
+        return self.conv2d_transpose(self.einsum_dense(self.conv2d(x)))
+
+
+def test_an_attribute_s_name_is_not_taken_for_a_class(tmp_path: Path) -> None:
+    model = Misnamed()
+    model(np.zeros((1, 4), "float32"))
+    arrays = fill(model)
+    model.save_weights(tmp_path / "a.weights.h5")
+    contents = keras_v3.read_headers(tmp_path / "a.weights.h5")
+    assert len(contents.tensors) == len(arrays)
+    assert set(contents.tensors) - contents.numbered == {"right/kernel", "right/bias"}
+    assert {"norm/0", "project/0", "one/1", "two/1", "even/0", "four/3"} < contents.numbered
+
+
+@pytest.mark.parametrize(
+    ("shapes", "names"),
+    [
+        ([(2, 3), (3,)], {"kernel", "bias"}),
+        ([(2, 2, 3, 6), (3,)], {"kernel", "bias"}),  # transposed
+        ([(2, 2, 3, 2), (6,)], {"kernel", "bias"}),  # depthwise
+        ([(4, 2, 3), (2, 3)], {"kernel", "bias"}),  # a part of attention
+        ([(2, 3), (4,)], {"0", "1"}),
+        ([(3,), (3,)], {"0", "1"}),
+        ([(2, 3)], {"0"}),  # of a dense layer or an embedding
+    ],
+)
+def test_outside_a_container_shapes_must_bear_a_name_out(
+    tmp_path: Path, shapes: list[tuple[int, ...]], names: set[str]
+) -> None:
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        for number, shape in enumerate(shapes):
+            file[f"block/dense/vars/{number}"] = np.zeros(shape, "float32")
+        file["layers/other/vars/0"] = THREE
+    contents = keras_v3.read_headers(tmp_path / "a.weights.h5")
+    assert set(contents.tensors) == {f"block/dense/{name}" for name in names} | {"other/0"}
+
+
+def test_quantised_kernels_and_their_scales_are_numbered(tmp_path: Path) -> None:
+    """A dense layer without bias holds a kernel of whole numbers and its scale: two variables, and no bias."""
+    write_v3(tmp_path / "a.weights.h5", {"layers/dense": 2})
+    with h5py.File(tmp_path / "a.weights.h5", "r+") as file:
+        file["layers/dense/vars"].attrs["name"] = "this"
+        del file["layers/dense/vars/0"]
+        file["layers/dense/vars/0"] = np.zeros((2, 3), "int8")
+    contents = keras_v3.read_headers(tmp_path / "a.weights.h5")
+    assert contents.numbered == {"this/0", "this/1"} == set(contents.tensors)
+
+
+def make_inner_stem(name: str) -> keras.Model:
+    inputs = keras.Input((3,))
+    return keras.Model(inputs, layers.Dense(3, name="c")(inputs), name=name)
+
+
+def test_equal_names_in_two_nested_models_are_numbered_in_order(tmp_path: Path) -> None:
+    inputs = keras.Input((3,))
+    outputs = make_inner_stem("zeta")(make_inner_stem("two")(make_inner_stem("one")(inputs)))
+    model = keras.Model(inputs, outputs)
+    fill(model)
+    model.save_weights(tmp_path / "a.weights.h5")
+    contents = keras_v3.read_headers(tmp_path / "a.weights.h5")
+    check_equal(contents, {name: np.asarray(variable) for name, variable in name_variables(model).items()})
+    assert set(contents.tensors) >= {"c/kernel", "c/kernel#2", "c/bias#3"}
+    assert contents.tensors["c/kernel#2"].spec.name == "c/kernel#2"
+    assert contents.storage["c/bias#2"] == "layers/functional_1/layers/dense/vars/1"
+    assert contents.numbered == frozenset()
+
+
+def test_equal_names_whose_order_the_file_does_not_hold_are_said_to_be_numbered(tmp_path: Path) -> None:
+    """The outer layer comes last in the model, but first in the file's order of classes."""
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, layers.Dense(3, name="c")(make_inner_stem("one")(inputs)))
+    fill(model)
+    model.save_weights(tmp_path / "a.weights.h5")
+    source = open_weights(tmp_path / "a.weights.h5")
+    assert source.numbered == {"c/kernel", "c/bias", "c/kernel#2", "c/bias#2"}
+    aligned = align(source, describe_network(model))
+    for name, variable in name_variables(model).items():
+        assert np.array_equal(aligned[name].read(), variable), name
+
+
+def test_two_tensors_with_one_exact_path_are_refused(tmp_path: Path) -> None:
+    write_v3(tmp_path / "a.weights.h5", {"layers/dense": 2})
+    with h5py.File(tmp_path / "a.weights.h5", "r+") as file:
+        for number in "01":
+            file[f"layers/dense/vars/{number}"].attrs[keras_v3.PATH_ATTRIBUTE] = "a/b"
+    refuse(keras_v3.read_headers, tmp_path / "a.weights.h5", "holds two tensors named 'a/b'")
 
 
 def test_states_of_random_generators_are_no_weights(tmp_path: Path) -> None:

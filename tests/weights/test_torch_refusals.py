@@ -184,7 +184,7 @@ def test_dictionaries_and_modules_without_end_are_refused(tmp_path: Path) -> Non
     for _ in range(60):  # not deep, and 2**60 names
         only = {"a": only, "b": only}
     path = write_archive(tmp_path / "a.pt", {"state_dict": only}, [bytes(4)])
-    refuse(path, "nests dictionaries without end", limit=2**24)
+    refuse(path, "nests dictionaries without end", limit=2**26)
     circle: dict[str, Any] = {"w": tensor(storage("0", "float32", 1), (1,))}
     circle["again"] = circle
     refuse(write_archive(tmp_path / "a.pt", circle, [bytes(4)]), "nests dictionaries without end")
@@ -362,3 +362,67 @@ def test_an_archive_that_unfolds_without_end_is_refused(tmp_path: Path) -> None:
             for _ in range(200):
                 member.write(bytes(10**6))
     refuse(path, "a.pt claims 200,000,000 bytes at 'weights/data/0' and stores")
+
+
+def text(content: str) -> bytes:
+    """Write a text as an opcode."""
+    encoded = content.encode()
+    return b"X" + struct.pack("<I", len(encoded)) + encoded
+
+
+#: A thousand pairs, or a dictionary of them: remembered once, and copied as often as they are named.
+PAIRS = b"](" + b"".join(b"M" + struct.pack("<H", n) + b"N\x86" for n in range(1000)) + b"e"
+ITEMS = b"}(" + b"".join(b"M" + struct.pack("<H", n) + b"N" for n in range(1000)) + b"u"
+ENCODE = b"c_codecs\nencode\nq\x01" + text("a" * 10**6) + b"q\x02" + text("latin1") + b"\x86q\x03"
+TABLE = b"ccollections\nOrderedDict\nq\x01"
+INERT = b"ctorch.nn.modules.linear\nLinear\nq\x01"
+COSTS_MORE = "would take more memory than it is worth at byte"
+
+AMPLIFIED = {
+    "encoded texts": (opcodes(ENCODE, b"]", b"h\x01h\x03Ra" * 500), COSTS_MORE),
+    "copied pairs": (opcodes(TABLE, PAIRS, b"\x85q\x03]", b"h\x01h\x03Ra" * 3000), COSTS_MORE),
+    "copied dictionaries": (opcodes(TABLE, ITEMS, b"\x85q\x03]", b"h\x01h\x03Ra" * 3000), COSTS_MORE),
+    "copies of a copy": (
+        opcodes(TABLE, ITEMS, b"\x85R\x85q\x03]", b"h\x01h\x03Ra" * 3000),
+        COSTS_MORE,
+    ),
+    "pairs added after they are remembered": (
+        opcodes(TABLE, b"]q\x02\x85q\x030h\x02", PAIRS[1:], b"0]", b"h\x01h\x03Ra" * 3000),
+        COSTS_MORE,
+    ),
+    "a module's source": (
+        opcodes(
+            TABLE, text("module"), ITEMS, b"\x85NN(", b"1", b"(", text("module"), ITEMS, b"\x85NNtQq\x030]"
+        )
+        + b"",
+        "",
+    ),
+    "copied states": (opcodes(INERT, ITEMS, b"q\x02]", b"h\x01)\x81h\x02ba" * 3000), COSTS_MORE),
+    "sizes as keys": (
+        opcodes(b"ctorch\nSize\n](", b"K\x01" * 10**4, b"e\x85Rq\x01}", b"h\x01Ns" * 10**4),
+        "tuples nested without end",
+    ),
+    "large numbers as keys": (
+        opcodes(b"\x8b", struct.pack("<i", 10**5), b"\x01" * 10**5, b"q\x01}", b"h\x01Ns" * 10**4),
+        "tuples nested without end",
+    ),
+    "sets": (opcodes(b"\x8f" * 2 * 10**6), COSTS_MORE),
+    "dictionaries": (opcodes(b"}" * 4 * 10**6), COSTS_MORE),
+    "lists": (opcodes(b"]" * 4 * 10**6), COSTS_MORE),
+    "remembered": (b"\x80\x04}" + b"\x94" * 4 * 10**6 + b".", COSTS_MORE),
+    "nothing, often": (opcodes(b"N0" * 2 * 10**6, b"N"), "more than 3,000,000 steps"),
+}
+
+
+@EITHER
+@pytest.mark.parametrize("name", AMPLIFIED)
+def test_a_small_pickle_that_makes_much_is_refused_before_it_does(
+    tmp_path: Path, name: str, is_stream: bool
+) -> None:
+    content, message = AMPLIFIED[name]
+    path = tmp_path / "a.pt"
+    if is_stream:
+        write_stream(path, content, {})
+    else:
+        write_archive(path, content, [], compression=zipfile.ZIP_DEFLATED)
+    refuse(path, message, limit=2**27)

@@ -9,8 +9,8 @@ from medzoo.weights.dialects.lines import COUNTERS, batch_norm, convolution, den
 CIFAR_RESNET = Dialect(
     "cifar_resnet",
     "CIFAR ResNets in PyTorch, parameter-free shortcuts, head `linear`",
-    marks=("conv1.weight", "layer1.0.conv1.weight", "layer3.0.bn2.weight", "linear.weight"),
-    absent=("layer4.*", "*.conv3.weight", "*.shortcut.*.weight"),
+    marks=("conv1.weight", "layer1.0.conv1.weight", "layer3.0.bn2.weight"),
+    absent=("layer4.*", "*.conv3.weight", "*.shortcut.*.weight", "*.downsample.*", "fc.*"),
     entries=(
         *convolution("conv1", "conv1_conv"),
         *batch_norm("bn1", "conv1_bn"),

@@ -106,10 +106,11 @@ def join_pieces(theirs: str, parts: Mapping[int, tuple[Entry, LazyTensor]]) -> L
     ordered = [parts[index] for index in sorted(parts)]
     first, tensor = ordered[0]
     shapes = [_turn_back(entry, tensor.spec.shape) for entry, tensor in ordered]
-    if len(parts) != first.parts or len(set(shapes)) > 1:
+    dtypes = {part.spec.dtype for _, part in ordered}
+    if len(parts) != first.parts or len(set(shapes)) > 1 or len(dtypes) > 1:
         raise WeightsError(
             f"{theirs!r} cannot be put together from {', '.join(part.spec.name for _, part in ordered)}",
-            f"{first.parts} pieces of one shape",
+            f"{first.parts} pieces of one shape and dtype",
         )
     shape = (shapes[0][0] * first.parts, *shapes[0][1:]) if first.parts > 1 else shapes[0]
     spec = TensorSpec(theirs, shape, tensor.spec.dtype, tensor.spec.role)

@@ -45,7 +45,11 @@ APPLICATIONS_MOBILENET = Dialect(
 APPLICATIONS_MOBILENET_V3 = Dialect(
     "keras_applications_mobilenet_v3",
     "keras.applications' MobileNetV3: the head `logits`, a 1×1 convolution, becomes the dense layer `head`",
-    marks=("conv_2/kernel|Conv_2/kernel", "logits/kernel|Logits/kernel"),
+    marks=(
+        "conv_2/kernel|Conv_2/kernel",
+        "logits/kernel|Logits/kernel",
+        "expanded_conv_depthwise/kernel|expanded_conv/depthwise/kernel",
+    ),
     entries=(
         *_convolved_head("Logits", beside="Conv_2/kernel"),
         *_convolved_head("logits"),

@@ -40,6 +40,10 @@ DIALECTS: tuple[Dialect, ...] = (
 )
 
 
+#: How many wrappers a network may lie in, and how many names of parts are tried as one.
+DEEPEST_PREFIX, MOST_PREFIXES = 3, 32
+
+
 def find_dialect(name: str) -> Dialect:
     """Find a dialect by name.
 
@@ -67,6 +71,39 @@ def recognise(tensors: Mapping[str, LazyTensor], origin: str) -> Dialect:
     return fitting[0] if fitting else keras.KERAS
 
 
+def _unwrap(
+    tensors: Mapping[str, LazyTensor], origin: str, forced: str | None
+) -> tuple[Dialect, dict[str, LazyTensor], str] | None:
+    """Look for a network that a training script wrapped: all its names begin with `model.`, `net.`, `student.model.`.
+
+    Gives the dialect, the tensors without the prefix, and the prefix; other tensors keep their names.
+    """
+    prefixes = {""}
+    for _ in range(DEEPEST_PREFIX):
+        inner = {
+            name.removeprefix(prefix).partition(".")[0]
+            for prefix in prefixes
+            for name in tensors
+            if name.startswith(prefix) and "." in name.removeprefix(prefix)
+        }
+        prefixes = {
+            f"{prefix}{part}."
+            for prefix in prefixes
+            for part in inner
+            if any(name.startswith(f"{prefix}{part}.") for name in tensors)
+        }
+        for prefix in sorted(prefixes):
+            bare = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+            if len(bare) < len(tensors):
+                continue
+            found = recognise(bare, origin) if forced is None else find_dialect(forced)
+            if found.recognises(bare) and found.marks:
+                return found, bare, prefix
+        if len(prefixes) > MOST_PREFIXES:
+            return None
+    return None
+
+
 def speak(
     tensors: Mapping[str, LazyTensor], origin: str, forced: str | None = None
 ) -> tuple[str, dict[str, LazyTensor], tuple[str, ...]]:
@@ -77,7 +114,16 @@ def speak(
     """
     modern = keras.modernise(tensors)
     dialect = recognise(modern, origin) if forced is None else find_dialect(forced)
+    extra: tuple[str, ...] = ()
+    if dialect is keras.KERAS if forced is None else dialect.marks and not dialect.recognises(modern):
+        wrapped = _unwrap(modern, origin, forced)
+        if wrapped is not None:
+            dialect, modern, prefix = wrapped
+            extra = (f"the prefix {prefix!r} was removed",)
     renamed, notes = translate(modern, dialect)
+    notes = (*extra, *notes)
+    if forced is None and dialect is keras.KERAS and not any("/" in name for name in renamed):
+        notes = (*notes, "no known dialect: names and axes are as stored")
     if forced is not None and dialect.marks and set(renamed) == set(modern):
         raise WeightsError(
             f"{origin} holds no name of the dialect {forced}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import h5py
@@ -21,6 +21,9 @@ LARGEST_UNWRITTEN = 2**30
 
 #: Compressed values larger than this may not unfold to more than a thousand times what is stored.
 LARGEST_FOLDED, STEEPEST = 100_000_000, 1000
+
+#: HDF5 unfolds a chunk whole, however few of its values belong to the dataset; Keras writes none at all.
+LARGEST_CHUNK = 2**30
 
 
 def open_hdf5(path: Path, content: GuardedFile | None = None) -> h5py.File:
@@ -91,7 +94,7 @@ def locate_object(item: h5py.Group | h5py.Dataset) -> tuple[int, int]:
 
 
 def dataset_reader(dataset: h5py.Dataset, path: Path) -> Callable[[], np.ndarray]:
-    """Give a function that reads a dataset's values.
+    """Give a function that reads a dataset's values, in this machine's byte order.
 
     Raises:
         WeightsError: from the function, where the values are cut off, damaged, or far more than is stored.
@@ -100,9 +103,15 @@ def dataset_reader(dataset: h5py.Dataset, path: Path) -> Callable[[], np.ndarray
     def read() -> np.ndarray:
         with refuse_damage(path):
             _refuse_bombs(dataset, path)
-            return np.asarray(dataset[()])
+            values = np.asarray(dataset[()])
+            return values.astype(values.dtype.newbyteorder("="), copy=False)
 
     return read
+
+
+def name_dtype(dataset: h5py.Dataset) -> str:
+    """Name a dataset's dtype, whose byte order is no matter of the specification: `float32` for `>f4`, too."""
+    return str(dataset.dtype.newbyteorder("="))
 
 
 def _refuse_bombs(dataset: h5py.Dataset, path: Path) -> None:
@@ -113,15 +122,54 @@ def _refuse_bombs(dataset: h5py.Dataset, path: Path) -> None:
     """
     claimed = math.prod(dataset.shape) * dataset.dtype.itemsize
     stored = dataset.id.get_storage_size()
-    is_folded = dataset.id.get_create_plist().get_nfilters() > 0
-    if is_folded:
-        is_bomb = claimed > LARGEST_FOLDED and claimed > STEEPEST * stored
+    settings = dataset.id.get_create_plist()
+    filters = [settings.get_filter(number)[0] for number in range(settings.get_nfilters())]
+    chunk = math.prod(dataset.chunks) * dataset.dtype.itemsize if dataset.chunks else 0
+    if chunk > LARGEST_CHUNK:
+        raise WeightsError(
+            f"{path} stores its values in chunks of {chunk:,} bytes at {dataset.name}",
+            f"chunks of at most {LARGEST_CHUNK:,} bytes",
+            "to save it again without chunks, where it was made",
+        )
+    unfolded = max(claimed, chunk)
+    if filters:
+        is_bomb = unfolded > LARGEST_FOLDED and unfolded > STEEPEST * stored
     else:
         is_bomb = claimed - stored > LARGEST_UNWRITTEN
     if is_bomb:
         raise WeightsError(
-            f"{path} claims {claimed:,} bytes at {dataset.name} and stores {stored:,}",
+            f"{path} claims {unfolded if filters else claimed:,} bytes at {dataset.name} and stores {stored:,}",
             "values that the file holds",
+            "to copy or download it again",
+        )
+    if filters:
+        _check_filters(dataset, filters, chunk, path)
+
+
+def _check_filters(dataset: h5py.Dataset, filters: Sequence[int], chunk: int, path: Path) -> None:
+    """Check that no chunk can unfold to far more than its `chunk` bytes.
+
+    libhdf5 unfolds all that a compressed chunk holds, and only then compares it with the size that it should
+    have; so a chunk must be no larger than filters make values that cannot be compressed.
+
+    Raises:
+        WeightsError: a chunk is larger than its values, or compressed twice by one filter.
+    """
+    if len(set(filters)) < len(filters):
+        raise WeightsError(
+            f"{path} compresses {dataset.name} more than once by one filter", "each filter once"
+        )
+    largest = 0
+
+    def measure(found: h5py.h5d.StoreInfo) -> None:
+        nonlocal largest
+        largest = max(largest, found.size)
+
+    dataset.id.chunk_iter(measure)
+    if largest > chunk + chunk // 10 + 1024:
+        raise WeightsError(
+            f"{path} stores a chunk of {largest:,} bytes at {dataset.name} for {chunk:,}",
+            "chunks that compression made smaller",
             "to copy or download it again",
         )
 

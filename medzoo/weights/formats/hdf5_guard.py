@@ -11,6 +11,9 @@ from typing import IO, Any
 _HEAP = b"GCOL"
 _HEAP_HEAD, _OBJECT_HEAD = 16, 16
 
+#: No attribute that Keras writes is longer than 64 kB; a heap holds several.
+LARGEST_HEAP = 64 * 2**20
+
 
 class GuardedFile(io.RawIOBase):
     """A span of a file, read as if it were one; holds the file open as long as anyone reads from it.
@@ -46,17 +49,29 @@ class GuardedFile(io.RawIOBase):
             OSError: the bytes are those of a damaged global heap.
         """
         view = memoryview(buffer).cast("B")
-        count, read = max(0, min(len(view), self._size - self._position)), 0
-        self._stream.seek(self._start + self._position)
+        read = self._fill(view, self._position)
+        if view[:4] == _HEAP and read >= _HEAP_HEAD:
+            (size,) = struct.unpack_from("<Q", view, 8)
+            if size > LARGEST_HEAP:
+                raise OSError(f"a global heap of {size:,} bytes")
+            # libhdf5 reads a heap that is longer than this block in two pieces, and steps through both.
+            whole = view[:read] if size <= read else memoryview(bytearray(size))
+            check_heap(whole[: self._fill(whole, self._position)] if size > read else whole)
+        self._position += read
+        return read
+
+    def _fill(self, view: memoryview, position: int) -> int:
+        """Fill a buffer from a place of the span, as far as that reaches, and give the number of bytes."""
+        count, read = max(0, min(len(view), self._size - position)), 0
+        if count == 0:
+            return 0  # a place beyond the end may be one beyond all numbers that a file can seek
+        self._stream.seek(self._start + position)
         while read < count:
             # An unbuffered file may give less than is asked for.
             more = self._stream.readinto(view[read:count])  # type: ignore[attr-defined]
             if not more:
                 break
             read += more
-        self._position += read
-        if view[:4] == _HEAP:
-            check_heap(view[:read])
         return read
 
     def close(self) -> None:

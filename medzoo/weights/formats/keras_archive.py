@@ -15,6 +15,7 @@ from typing import IO, Any
 from medzoo.errors import WeightsError
 from medzoo.weights.contents import Contents
 from medzoo.weights.formats import keras_legacy_h5, keras_v3
+from medzoo.weights.formats.byte_ranges import check_members
 from medzoo.weights.formats.hdf5 import open_hdf5, refuse_damage
 from medzoo.weights.formats.hdf5_guard import GuardedFile
 
@@ -29,8 +30,12 @@ LARGEST_UNFOLDED = 2**32
 #: Beyond 100 MB, compressed weights may not unfold to more than 100 times their size: trained ones hardly shrink.
 LARGEST_STEEP, STEEPEST = 100_000_000, 100
 
-#: The largest JSON member read, in bytes.
-LARGEST_TEXT = 2**26
+#: The largest JSON members read, in bytes: ResNet152's configuration has less than 1 MB. Read into lists and
+#: dictionaries, they need fifty times that.
+LARGEST_TEXT = {METADATA: 2**16, CONFIG: 2**23}
+
+#: Beyond 1 MB, compressed JSON may not unfold to more than 200 times its size.
+LARGEST_STEEP_TEXT, STEEPEST_TEXT = 2**20, 200
 
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -66,14 +71,17 @@ def read_headers(path: Path) -> Contents:
     """
     if path.is_dir():
         files = tuple(path / name for name in (WEIGHTS, METADATA, CONFIG) if (path / name).is_file())
-        texts = {file.name: _read_text(file.open("rb"), path) for file in files if file.name != WEIGHTS}
+        texts = {
+            file.name: _read_text(file.open("rb"), file.name, path) for file in files if file.name != WEIGHTS
+        }
         return _read_weights(path / WEIGHTS, None, texts, files)
     try:
         with zipfile.ZipFile(path) as archive:
             if WEIGHTS not in archive.namelist():
                 raise WeightsError(f"{path} holds no {WEIGHTS}", "a .keras archive of a whole model")
+            check_members(archive, path)
             texts = {
-                name: _read_text(archive.open(name), path)
+                name: _read_text(_open_text(path, archive, name), name, path)
                 for name in (METADATA, CONFIG)
                 if name in archive.namelist()
             }
@@ -102,16 +110,36 @@ def _read_weights(
     return Contents(contents.tensors, contents.notes, metadata, files, contents.storage, contents.numbered)
 
 
-def _read_text(stream: IO[bytes], path: Path) -> Any:
+def _open_text(path: Path, archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """Open a JSON member.
+
+    Raises:
+        WeightsError: it would unfold to far more than is stored.
+    """
+    entry = archive.getinfo(name)
+    if entry.file_size > max(LARGEST_STEEP_TEXT, STEEPEST_TEXT * entry.compress_size):
+        raise WeightsError(
+            f"{path} claims {entry.file_size:,} bytes at {name!r} and stores {entry.compress_size:,}",
+            "an archive as Keras writes it, uncompressed",
+            "unpacking it and opening its model.weights.h5",
+        )
+    return archive.open(entry)
+
+
+def _read_text(stream: IO[bytes], name: str, path: Path) -> Any:
     """Read one JSON member; what is no JSON counts as absent, for the weights need none of it.
 
     Raises:
         WeightsError: it is larger than any real one.
     """
     with stream:
-        content = stream.read(LARGEST_TEXT + 1)
-    if len(content) > LARGEST_TEXT:
-        raise WeightsError(f"{path} holds more than {LARGEST_TEXT:,} bytes of JSON", "a .keras archive")
+        content = stream.read(LARGEST_TEXT[name] + 1)
+    if len(content) > LARGEST_TEXT[name]:
+        raise WeightsError(
+            f"{path} holds more than {LARGEST_TEXT[name]:,} bytes of {name}",
+            "a .keras archive as Keras writes it",
+            "unpacking it and opening its model.weights.h5",
+        )
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -172,10 +200,8 @@ def _open_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -
     """Give a member as a file of its own: in place where it is stored, from memory where it is compressed.
 
     Raises:
-        WeightsError: it is encrypted, or would unfold to far more than is stored.
+        WeightsError: it would unfold to far more than is stored.
     """
-    if entry.flag_bits & 1:
-        raise WeightsError(f"{path} is encrypted", "an archive that needs no password")
     if entry.compress_type == zipfile.ZIP_STORED:
         return GuardedFile(path.open("rb", buffering=0), _locate_data(path, entry), entry.file_size)
     is_steep = entry.file_size > max(LARGEST_STEEP, STEEPEST * entry.compress_size)

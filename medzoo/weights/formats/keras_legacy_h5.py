@@ -16,6 +16,7 @@ from medzoo.weights.formats.hdf5 import (
     check_dataset,
     dataset_reader,
     member,
+    name_dtype,
     open_hdf5,
     read_metadata,
     refuse_damage,
@@ -52,7 +53,8 @@ def read_headers(path: Path) -> Contents:
     """Read names, shapes and dtypes of every layer's tensors; a whole model's optimiser state is left out.
 
     Names come from `weight_names` without Keras 2's `:0`: `conv1/kernel`; Keras 1's `conv1_W` becomes the
-    same. Convolution kernels in Theano's order, told by the shapes of the whole file, read as TensorFlow's.
+    same. Convolution kernels in Theano's order, told by the shapes of the whole file, read as TensorFlow's;
+    where the file has no attribute `backend`, they are assumed to be rotated as well, which a note says.
 
     Raises:
         WeightsError: the file is damaged, or lists tensors that it does not hold.
@@ -92,7 +94,7 @@ def _name_tensors(
     tensors: dict[str, LazyTensor] = {}
     in_theano_order = is_old and _has_theano_order(list(layers.values()))
     # Theano convolves where TensorFlow correlates: its kernels are rotated by 180°, in later Keras too. Keras 1
-    # on TensorFlow could have Theano's order of axes without the rotation.
+    # on TensorFlow could have Theano's order of axes without the rotation; shapes cannot tell which one wrote.
     is_rotated = backend == "theano" or (in_theano_order and backend != "tensorflow")
     turned = False
     for layer, datasets in layers.items():
@@ -108,11 +110,13 @@ def _name_tensors(
                 read = _turned_reader(read, _make_turn(len(shape), is_swapped, is_rotated))
                 shape = (*shape[2:], shape[1], shape[0]) if is_swapped else shape
                 turned = True
-            spec = TensorSpec(name, shape, str(dataset.dtype), role_of(name))
+            spec = TensorSpec(name, shape, name_dtype(dataset), role_of(name))
             tensors[name] = lazy_tensor(spec, read)
     notes = []
     if turned:
         notes.append("kernels stored in Theano's order: turned to TensorFlow's")
+        if not backend:
+            notes.append("no backend is written: that Theano's kernels are rotated too was assumed")
         if any(name.endswith("/kernel") and len(tensor.spec.shape) == 2 for name, tensor in tensors.items()):
             notes.append("a dense kernel behind a flattened map keeps Theano's order of rows")
     return tensors, notes
@@ -148,18 +152,21 @@ def _outputs(shape: tuple[int, ...]) -> tuple[int, int]:
 def _has_theano_order(layers: Sequence[Sequence[tuple[str, h5py.Dataset]]]) -> bool:
     """Tell whether a file's convolution kernels are (filters, channels, rows, columns), by their biases' lengths.
 
-    Every layer with a convolution kernel and a bias must allow it, and at least one must rule out TensorFlow's
-    (rows, columns, channels, filters). A file of which all kernels fit both stays as it is stored.
+    Every layer with a convolution kernel and a bias must allow it, and at least one must rule out every order of
+    TensorFlow's: (rows, columns, channels, filters), a transposed convolution's (rows, columns, filters,
+    channels) and a depthwise one's (rows, columns, channels, multiplier). Else the file stays as it is stored.
     """
     ruled_out = False
     for datasets in layers:
         shapes = [dataset.shape for _, dataset in datasets]
         if len(shapes) != 2 or len(shapes[0]) not in (4, 5) or len(shapes[1]) != 1:
             continue
-        first, last = _outputs(shapes[0])
-        if first != shapes[1][0]:
+        if "depthwise" in datasets[0][0]:
+            continue  # never in Theano's order; the number of rows may be the bias's length by chance
+        (*_, before, last), (count,) = shapes
+        if shapes[0][0] != count:
             return False
-        ruled_out = ruled_out or last != shapes[1][0]
+        ruled_out = ruled_out or count not in (last, before, before * last)
     return ruled_out
 
 

@@ -17,6 +17,7 @@ from medzoo.weights.formats.hdf5 import (
     dataset_reader,
     locate_object,
     member,
+    name_dtype,
     nested_without_end,
     open_hdf5,
     read_metadata,
@@ -32,6 +33,10 @@ PATH_ATTRIBUTE = "medzoo_path"
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 
 _PAIR = ("kernel", "bias")
+
+#: Parts of attention layers, which are stored under their attributes' names.
+_PARTS = ("querydense", "keydense", "valuedense", "outputdense")
+
 _SEPARABLE = ("depthwise_kernel", "pointwise_kernel", "bias")
 
 #: What each layer class stores, in order. Keras numbers variables; the file does not name them. Classes are
@@ -43,8 +48,7 @@ _VARIABLES = {
     "separableconv1d": _SEPARABLE,
     "separableconv2d": _SEPARABLE,
     "embedding": ("embeddings",),
-    # Parts of attention layers are stored under their attributes' names.
-    **dict.fromkeys(("dense", "einsumdense", "querydense", "keydense", "valuedense", "outputdense"), _PAIR),
+    **dict.fromkeys(("dense", "einsumdense", *_PARTS), _PAIR),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "depthwiseconv1d", "depthwiseconv2d"), _PAIR),
     **dict.fromkeys(("conv1dtranspose", "conv2dtranspose", "conv3dtranspose"), _PAIR),
 }
@@ -63,10 +67,13 @@ def read_headers(path: Path) -> Contents:
 
     A file that medzoo wrote carries the exact paths. One of Keras 3.6 or later carries layer names; older ones
     do not, and their tensors are named by their groups (`conv2d_1/kernel`) and listed in `numbered`. So are
-    variables of classes without a fixed list and of norms that lack scale or shift: `layer/0`.
+    variables of classes without a fixed list and of norms that lack scale or shift, and those of a layer whose
+    group has an attribute's name instead of its class's, unless their shapes leave no doubt: `layer/0`.
+    Layers of one name in two nested models are told apart as `medzoo.tensors.name_variables` does:
+    `layer/kernel#2`; where the file does not hold their order, they are listed in `numbered` too.
 
     Raises:
-        WeightsError: the file is damaged, or two tensors share a name.
+        WeightsError: the file is damaged, or holds one tensor twice.
     """
     return read_parts([(open_hdf5(path), path)])
 
@@ -77,7 +84,7 @@ def read_parts(parts: Sequence[tuple[h5py.File, Path]], layers: Mapping[str, str
     `layers` gives layers' names by group (`layers/conv2d_1`) for files that hold none.
 
     Raises:
-        WeightsError: a file is damaged, or two tensors share a name.
+        WeightsError: a file is damaged, or holds one tensor twice.
     """
     reading = _Reading(dict(layers or {}))
     metadata: dict[str, str] = {}
@@ -117,6 +124,8 @@ class _Reading:
     tensors: dict[str, LazyTensor] = field(default_factory=dict)
     storage: dict[str, str] = field(default_factory=dict)
     numbered: set[str] = field(default_factory=set)
+    places: set[str] = field(default_factory=set)
+    repeats: dict[str, list[str]] = field(default_factory=dict)
     notes: set[str] = field(default_factory=set)
     visited: set[tuple[int, int]] = field(default_factory=set)
 
@@ -158,22 +167,47 @@ class _Reading:
         held = sorted(
             ((number, part) for part in parts for number in part.group), key=lambda at: _natural(at[0])
         )
-        kind = re.sub(r"_\d+$", "", place.rpartition("/")[2])
-        names = _name_variables(kind, [number for number, _ in held])
-        for number, part in held:
-            dataset = check_dataset(member(part.group, number, part.path), part.path)
+        found = [(number, part, _check_variable(part, number)) for number, part in held]
+        names = _name_variables(place, [(number, dataset) for number, _, dataset in found])
+        for number, part, dataset in found:
             exact = _text(dataset.attrs.get(PATH_ATTRIBUTE))
             where = f"{place}/vars/{number}".strip("/")
             name = exact or f"{layer or name_by_group(place)}/{names.get(number, number)}"
-            if name in self.tensors and where != self.storage[name] and not layer and not exact:
-                name = where  # a layer elsewhere has this group's name for its own
-            if name in self.tensors:
+            is_new = where not in self.places
+            if name in self.tensors and is_new and not exact:
+                # Without a name of its own, this layer's group has a name that a layer elsewhere has for its own.
+                name = self.number_repeat(name, where) if layer else where
+            if name in self.tensors or not is_new:
                 raise WeightsError(f"{part.path} holds two tensors named {name!r}", "unique names")
-            spec = TensorSpec(name, dataset.shape, str(dataset.dtype), role_of(name))
+            spec = TensorSpec(name, dataset.shape, name_dtype(dataset), role_of(name))
             self.tensors[name] = lazy_tensor(spec, dataset_reader(dataset, part.path))
             self.storage[name] = where
+            self.places.add(where)
             if not exact and not (layer and number in names):
                 self.numbered.add(name)
+
+    def number_repeat(self, name: str, where: str) -> str:
+        """Give a name that is taken its order among its like, and say where the file does not tell that order."""
+        like = self.repeats.setdefault(name, [name])
+        repeat = f"{name}#{len(like) + 1}"
+        if like[-1] in self.numbered:
+            self.numbered.add(repeat)
+        elif not _is_ordered(self.storage[like[-1]], where):
+            self.numbered.update((*like, repeat))
+        like.append(repeat)
+        return repeat
+
+
+def _check_variable(part: _Part, number: str) -> h5py.Dataset:
+    """Give one of a layer's variables."""
+    return check_dataset(member(part.group, number, part.path), part.path)
+
+
+def _is_ordered(place: str, later: str) -> bool:
+    """Tell whether two places part at groups of one class: only those are numbered in the model's order."""
+    pairs = zip(place.split("/"), later.split("/"), strict=False)
+    parting = next(((one, other) for one, other in pairs if one != other), ("", "vars"))
+    return _natural(parting[0])[0] == _natural(parting[1])[0]
 
 
 def name_by_group(place: str) -> str:
@@ -185,16 +219,38 @@ def name_by_group(place: str) -> str:
     return "/".join(part for part in place.split("/") if part and part not in CONTAINERS) or "model"
 
 
-def _name_variables(kind: str, numbers: Sequence[str]) -> Mapping[str, str]:
-    """Name a layer's variables by its class, as far as their count tells which ones they are."""
-    names: tuple[str, ...] = _VARIABLES.get(kind.replace("_", ""), ())
-    if list(numbers) != [str(index) for index in range(len(numbers))] or len(numbers) > len(names):
+def _name_variables(place: str, variables: Sequence[tuple[str, h5py.Dataset]]) -> Mapping[str, str]:
+    """Name a layer's variables by its class, as far as their count, dtypes and shapes tell which ones they are."""
+    above, _, group = place.rpartition("/")
+    kind = re.sub(r"_\d+$", "", group).replace("_", "")
+    names: tuple[str, ...] = _VARIABLES.get(kind, ())
+    numbers = [number for number, _ in variables]
+    if numbers != [str(index) for index in range(len(numbers))] or len(numbers) > len(names):
+        return {}
+    if any(dataset.dtype.kind != "f" for _, dataset in variables):
+        return {}  # a quantised kernel, whose scale comes where the bias would
+    # Below anything but a container, the group has the name of an attribute, whatever class its layer is of.
+    if above.rpartition("/")[2] not in CONTAINERS and not _bear_out(
+        kind, names, [dataset.shape for _, dataset in variables]
+    ):
         return {}
     if "gamma" in names and len(numbers) < len(names):
-        if kind.replace("_", "") == "batchnormalization" and len(numbers) == 2:
+        if kind == "batchnormalization" and len(numbers) == 2:
             return {"0": "moving_mean", "1": "moving_variance"}  # neither scale nor shift
         return {}  # a norm without scale or one without shift: the file does not tell which
     return dict(zip(numbers, names, strict=False))
+
+
+def _bear_out(kind: str, names: tuple[str, ...], shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Tell whether shapes allow these names and hardly any other: a kernel and its bias, or a norm's four."""
+    if names == _PAIR and len(shapes) == 2:
+        kernel, bias = shapes
+        if len(kernel) > 2 and len(bias) == 1 and bias[0] in (kernel[-2], kernel[-2] * kernel[-1]):
+            return True  # a transposed convolution's, a depthwise one's
+        return len(kernel) > len(bias) > 0 and kernel[-len(bias) :] == bias
+    if len(shapes) == 1:
+        return kind in _PARTS and len(shapes[0]) > 1
+    return len(shapes) == 4 and all(len(shape) == 1 and shape == shapes[0] for shape in shapes)
 
 
 def _has_input(parts: list[_Part]) -> bool:

@@ -42,6 +42,8 @@ def find_reader(path: Path) -> tuple[str, Reader]:
     """
     if tf_checkpoint.matches(path):
         return tf_checkpoint.NAME, tf_checkpoint.read_headers
+    if path.is_dir() and keras_archive.matches(path):
+        return keras_archive.NAME, keras_archive.read_headers
     try:
         with path.open("rb") as stream:
             start = stream.read(512)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -12,7 +13,13 @@ from medzoo.errors import WeightsError
 from medzoo.weights.formats.torch_names import look_up
 
 #: The largest pickle read, in bytes; tensors lie outside of it, and a thousand of them need about 200 kB.
-LARGEST_PICKLE = 2**28
+LARGEST_PICKLE = 2**26
+
+#: The most opcodes of a pickle; 3,000 parameters with Adam's state need about 600,000.
+MOST_STEPS = 3 * 10**6
+
+#: The most bytes of memory that a pickle's objects may take beyond its own size, as estimated below.
+MOST_MADE = 2**27
 
 #: The most members of all tuples, counted again for each tuple around them and wherever one is shared. A few bytes can
 #: stand for 2**60 of them, whose hash would never end; and CPython hashes nested ones on the C stack without a guard:
@@ -88,6 +95,30 @@ def refuse_name(where: str, name: str, place: str) -> WeightsError:
     )
 
 
+#: About how many bytes opcodes take for what they make, beside what it holds; a call may make a dictionary.
+_COSTS = {
+    "EMPTY_SET": 216,
+    "EMPTY_DICT": 64,
+    "EMPTY_LIST": 56,
+    "FROZENSET": 216,
+    "REDUCE": 240,
+    "NEWOBJ": 160,
+    "NEWOBJ_EX": 160,
+    "BUILD": 64,
+    "BINPERSID": 240,
+    "BINPUT": 64,
+    "LONG_BINPUT": 64,
+    "MEMOIZE": 64,
+}
+
+#: What any other opcode takes: a place on the stack; and what each item takes in a list, a set or a dictionary.
+_COST = 8
+_ITEM_COST = 100
+
+#: Opcodes that put more into the object below, and leave it on the stack.
+_FILLING = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"})
+
+
 @dataclass
 class _Bounded:
     """A stream for `pickletools`, which asks for as many bytes as a pickle claims to hold."""
@@ -113,11 +144,24 @@ class _Bounded:
         return self.stream.readline(1000)
 
 
-#: A stack's entry while scanning: how many members its tuples have, and its text if it is one.
-_Entry = tuple[int, str | None]
+@dataclass(eq=False, slots=True)
+class _Entry:
+    """What is known of an object while scanning, shared between the stack and what is remembered.
 
-_PLAIN: _Entry = (1, None)
-_MARK: _Entry = (0, None)
+    `members` is how many its tuples have, which a hash visits; `held` is about how many bytes a copy of its content
+    would take; `text` is its text if it is one; `parts` are what it holds if it is a tuple.
+    """
+
+    members: int = 1
+    held: int = 0
+    text: str | None = None
+    parts: tuple[_Entry, ...] = ()
+
+
+#: Objects that hold nothing, and never will; the function that makes tuples; and a mark.
+_PLAIN = _Entry()
+_MAKES_TUPLES = _Entry()
+_MARK = _Entry()
 
 
 def scan(stream: IO[bytes], where: str) -> int:
@@ -130,10 +174,11 @@ def scan(stream: IO[bytes], where: str) -> int:
     bounded = _Bounded(stream)
     stack: list[_Entry] = []
     memo: dict[int, _Entry] = {}
-    members = 0
+    members = made = 0
     start = stream.tell()
     arg: Any  # as the opcode has it: a number, a text, bytes or nothing
-    for opcode, arg, place in pickletools.genops(bounded):  # type: ignore[arg-type]  # all it calls is there
+    opcodes = pickletools.genops(bounded)  # type: ignore[arg-type]  # all it calls is there
+    for step, (opcode, arg, place) in enumerate(opcodes):
         if opcode.name not in _OPCODES or place is None:
             raise WeightsError(
                 f"{where} holds {opcode.name} at byte {place}, which no weights file needs",
@@ -141,7 +186,7 @@ def scan(stream: IO[bytes], where: str) -> int:
                 REMEDY,
             )
         removed = list(_pop(stack, opcode))
-        pushed = _PLAIN
+        made += _COSTS.get(opcode.name, _COST)
         if opcode.name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
             index = len(memo) if opcode.name == "MEMOIZE" else arg
             pushed = removed[0] if removed else stack[-1]
@@ -151,23 +196,62 @@ def scan(stream: IO[bytes], where: str) -> int:
             memo[index] = pushed
         elif opcode.name in ("BINGET", "LONG_BINGET"):
             pushed = memo[arg]
-            members += pushed[0]
-        elif opcode.name.startswith("TUPLE"):
-            pushed = (1 + sum(item[0] for item in removed), None)
-            members += pushed[0]
+            members += pushed.members
         elif opcode.name in ("GLOBAL", "STACK_GLOBAL"):
-            module, name = arg.split(" ", 1) if opcode.name == "GLOBAL" else (removed[0][1], removed[1][1])
+            named = arg.split(" ", 1) if opcode.name == "GLOBAL" else (removed[0].text, removed[1].text)
+            module, name = named
+            pushed = _MAKES_TUPLES if (module, name) == ("torch", "Size") else _PLAIN
             if module is None or name is None or look_up(module, name) is None:
                 raise refuse_name(where, f"{module}.{name}", f" at byte {place}")
-        elif opcode.name == "FRAME" and arg > bounded.end - stream.tell():
-            raise ValueError("it ends early")
-        elif "UNICODE" in opcode.name or "STRING" in opcode.name:
-            pushed = (1, arg)
+        else:
+            if opcode.name == "FRAME" and arg > bounded.end - stream.tell():
+                raise ValueError("it ends early")
+            pushed, cost = _follow(opcode.name, arg, removed)
+            made += cost
+            if opcode.name.startswith("TUPLE"):
+                members += pushed.members
         if members > MOST_MEMBERS:
             raise ValueError(f"tuples nested without end at byte {place}")
+        if made > MOST_MADE + place - start:
+            raise ValueError(f"what it makes would take more memory than it is worth at byte {place}")
+        if step >= MOST_STEPS:
+            raise ValueError(f"it takes more than {MOST_STEPS:,} steps")
         for kind in opcode.stack_after:
             stack.append(_MARK if kind is pickletools.markobject else pushed)
     return stream.tell()
+
+
+def _follow(name: str, arg: Any, removed: list[_Entry]) -> tuple[_Entry, int]:
+    """Give what an opcode pushes, made of what it removed, and about how many bytes it takes."""
+    if name.startswith("EMPTY"):
+        return _Entry(), 0
+    if name.startswith("TUPLE") or name == "FROZENSET":
+        held = _ITEM_COST * len(removed) + sum(item.members for item in removed)
+        members = 1 + sum(item.members for item in removed)
+        return _Entry(members, held, None, tuple(removed)), (64 if name == "FROZENSET" else 8) * len(removed)
+    if name in _FILLING:
+        target, items = removed[-1], removed[:-1]
+        if name in ("APPEND", "SETITEM"):
+            target, items = removed[0], removed[1:]
+        # A pair's members are hashed where a dictionary is made of a list of pairs.
+        grown = sum(_ITEM_COST + item.members for item in items)
+        if target is not _PLAIN:
+            target.held += grown
+        return target, _ITEM_COST * len(items)
+    if name == "REDUCE":  # our functions copy no more than what their arguments hold
+        held = sum(part.held for part in removed[1].parts)
+        return _Entry(1 + held if removed[0] is _MAKES_TUPLES else 1, held), held
+    if name == "BUILD":
+        target, state = removed
+        return target, state.held + sum(part.held for part in state.parts)
+    if name == "BINPERSID" and len(removed[0].parts) == 4:
+        return removed[0].parts[1], 0  # a module's class, or what a file puts in its place
+    if isinstance(arg, str | bytes | bytearray):
+        size = sys.getsizeof(arg)
+        return _Entry(1, size, arg if isinstance(arg, str) else None), size
+    if isinstance(arg, int):  # hashing a number takes the longer the larger it is, each time
+        return _Entry(1 + arg.bit_length() // 64) if abs(arg) >= 2**64 else _PLAIN, sys.getsizeof(arg)
+    return _PLAIN, 0
 
 
 def _pop(stack: list[_Entry], opcode: pickletools.OpcodeInfo) -> Iterator[_Entry]:

@@ -35,8 +35,11 @@ _TRAINING = re.compile(
 )
 
 #: The most dictionaries, modules and tensors visited: shared ones can stand for 2**60 with a few bytes.
-MOST_VISITED = 10**5
+MOST_VISITED = 2 * 10**5
 DEEPEST = 100
+
+#: The longest name of a tensor: a long one in front of many would be repeated in each.
+LONGEST_NAME = 1000
 
 Value = TypeVar("Value")
 
@@ -62,10 +65,10 @@ def find_state(root: Any, path: Path) -> State:
         WeightsError: there are no tensors, several such dictionaries, or two tensors of one name.
     """
     state = State()
-    found = _descend(root, state, path)
-    if isinstance(found, Inert):
-        state.notes.append("a whole model was saved: its tensors were taken, its code was left out")
     try:
+        found = _descend(root, state, path)
+        if isinstance(found, Inert):
+            state.notes.append("a whole model was saved: its tensors were taken, its code was left out")
         for name, value in _flatten(found, "", 0, state):
             if name in state.tensors:
                 raise WeightsError(f"{path} holds two tensors named {name!r}", "unique names")
@@ -106,13 +109,14 @@ def _begins(name: str, prefix: str) -> bool:
 def _descend(root: Any, state: State, path: Path) -> Any:
     """Follow the keys that lead to the state dictionary, and note what lies beside them."""
     found, is_known = root, False
+    holding = _find_holding(root, state)
     for _ in range(DEEPEST):
         if not isinstance(found, dict):
             return found
         holders = [
             key
             for key, value in found.items()
-            if isinstance(key, str) and isinstance(value, dict | Inert) and _holds_tensors(value)
+            if isinstance(key, str) and isinstance(value, dict | Inert) and id(value) in holding
         ]
         chosen = next((key for key in KNOWN_KEYS if key in holders), None)
         if is_known and chosen is not None and len(holders) > 1:
@@ -130,6 +134,7 @@ def _descend(root: Any, state: State, path: Path) -> Any:
         for key, value in found.items():
             if key == chosen or not _is_key(key):
                 continue
+            _count_visit(state)
             state.left_out.append(str(key))
             text = _as_text(value)
             if text is not None:
@@ -138,21 +143,48 @@ def _descend(root: Any, state: State, path: Path) -> Any:
     raise WeightsError(f"{path} nests dictionaries without end", "a state dictionary")
 
 
-def _holds_tensors(root: Any) -> bool:
-    """Tell whether there is a tensor anywhere below a dictionary or a module."""
-    waiting, seen = [root], {id(root)}
+def _find_holding(root: Any, state: State) -> set[int]:
+    """Give the identities of all dictionaries and modules with a tensor anywhere below, each visited once.
+
+    Raises:
+        RecursionError: they name one another too often.
+    """
+    holders: dict[int, list[Any]] = {}
+    waiting, seen, tensors = [root], {id(root)}, []
     while waiting:
         value = waiting.pop()
         if isinstance(value, Tensor | Unreadable):
-            return True
+            tensors.append(value)
         inner: Iterable[Any] = value.values() if isinstance(value, dict) else ()
         if isinstance(value, Inert):
             inner = [attributes for _, attributes in _parts(value)]
         for item in inner:
-            if isinstance(item, dict | Inert | Tensor | Unreadable) and id(item) not in seen:
+            if not isinstance(item, dict | Inert | Tensor | Unreadable):
+                continue
+            _count_visit(state)
+            holders.setdefault(id(item), []).append(value)
+            if id(item) not in seen:
                 seen.add(id(item))
                 waiting.append(item)
-    return False
+    holding: set[int] = set()
+    waiting = tensors
+    while waiting:
+        for holder in holders.get(id(waiting.pop()), ()):
+            if id(holder) not in holding:
+                holding.add(id(holder))
+                waiting.append(holder)
+    return holding
+
+
+def _count_visit(state: State) -> None:
+    """Count what is visited.
+
+    Raises:
+        RecursionError: it is too much.
+    """
+    state.visited += 1
+    if state.visited > MOST_VISITED:
+        raise RecursionError
 
 
 def _parts(module: Inert) -> list[tuple[str, dict[Any, Any]]]:
@@ -167,13 +199,11 @@ def _flatten(value: Any, prefix: str, depth: int, state: State) -> Iterator[tupl
     if depth > DEEPEST:
         raise RecursionError
     for key, item in _list_items(value):
-        state.visited += 1
-        if state.visited > MOST_VISITED:
-            raise RecursionError
-        if not _is_key(key):
+        _count_visit(state)
+        name = f"{prefix}{key}" if _is_key(key) else None
+        if name is None or len(name) > LONGEST_NAME:
             state.left_out.append(f"{prefix}(no name)")
             continue
-        name = f"{prefix}{key}"
         if isinstance(item, Tensor | Unreadable):
             yield name, item
         elif isinstance(item, dict | Inert) and not (depth == 0 and _TRAINING.search(name)):
@@ -204,7 +234,9 @@ def _list_items(value: Any) -> Iterator[tuple[Any, Any]]:
 
 def _is_key(key: object) -> bool:
     """Tell whether a dictionary's key can be part of a name that people read."""
-    return (isinstance(key, str) and key.isprintable()) or (type(key) is int and abs(key) < 2**64)
+    if isinstance(key, str):
+        return len(key) <= LONGEST_NAME and key.isprintable()
+    return type(key) is int and abs(key) < 2**64
 
 
 def _as_text(value: object) -> str | None:
