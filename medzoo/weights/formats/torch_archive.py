@@ -26,6 +26,9 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _MAGIC_BYTES = b"\x8a\x0a" + _MAGIC.to_bytes(10, "little")
 _PROTOCOL = 1001
 
+#: A compressed pickle of more bytes than the first has at most so many times its compressed size; 20 times is usual.
+LARGEST_STEEP_PICKLE, STEEPEST_PICKLE = 2**22, 200
+
 
 def matches(path: Path) -> bool:
     """Tell whether a file is PyTorch's, by its content: an archive with a `data.pkl`, a pickle, or a tar archive.
@@ -110,6 +113,13 @@ def _open_archive(path: Path, stream: IO[bytes]) -> tuple[Any, Callable[[Storage
     if entry.file_size > LARGEST_PICKLE:
         raise WeightsError(
             f"{path} holds a pickle of {entry.file_size:,} bytes", f"at most {LARGEST_PICKLE:,}"
+        )
+    is_folded = entry.compress_type != zipfile.ZIP_STORED
+    if is_folded and entry.file_size > max(LARGEST_STEEP_PICKLE, STEEPEST_PICKLE * entry.compress_size):
+        raise WeightsError(
+            f"{path} claims a pickle of {entry.file_size:,} bytes and stores {entry.compress_size:,}",
+            "a pickle, which does not shrink so far",
+            REMEDY,
         )
     content = io.BytesIO(read_member(archive, stream, entry, path))
     root, _ = unpickle(content, f"{path}/{pickles[0]}")

@@ -228,7 +228,9 @@ def _follow(name: str, arg: Any, removed: list[_Entry]) -> tuple[_Entry, int]:
     if name.startswith("TUPLE") or name == "FROZENSET":
         held = _ITEM_COST * len(removed) + sum(item.members for item in removed)
         members = 1 + sum(item.members for item in removed)
-        return _Entry(members, held, None, tuple(removed)), (64 if name == "FROZENSET" else 8) * len(removed)
+        return _Entry(members, held, None, tuple(removed)), 48 + (64 if name == "FROZENSET" else 8) * len(
+            removed
+        )
     if name in _FILLING:
         target, items = removed[-1], removed[:-1]
         if name in ("APPEND", "SETITEM"):
