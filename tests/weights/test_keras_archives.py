@@ -156,7 +156,7 @@ def test_a_member_that_claims_more_than_the_file_holds_is_refused(archive: tuple
     content = path.read_bytes()
     assert content.count(size) >= 3
     path.write_bytes(content.replace(size, (2**31).to_bytes(4, "little")))
-    refuse(keras_archive.read_headers, path, "damaged .keras archive .*cut off")
+    refuse(keras_archive.read_headers, path, "a.keras is damaged at 'model.weights.h5'")
 
 
 def test_a_zip_bomb_is_refused_before_it_unfolds(tmp_path: Path) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +13,7 @@ from typing import IO, Any
 from medzoo.errors import WeightsError
 from medzoo.weights.contents import Contents
 from medzoo.weights.formats import keras_legacy_h5, keras_v3
-from medzoo.weights.formats.byte_ranges import check_members
+from medzoo.weights.formats.byte_ranges import ZIP_DAMAGE, check_members, locate_member
 from medzoo.weights.formats.hdf5 import open_hdf5, refuse_damage
 from medzoo.weights.formats.hdf5_guard import GuardedFile
 
@@ -37,17 +35,6 @@ LARGEST_TEXT = {METADATA: 2**16, CONFIG: 2**23}
 #: Beyond 1 MB, compressed JSON may not unfold to more than 200 times its size.
 LARGEST_STEEP_TEXT, STEEPEST_TEXT = 2**20, 200
 
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    OSError,
-    ValueError,
-    EOFError,
-    RuntimeError,
-    NotImplementedError,
-)
-
 
 def matches(path: Path) -> bool:
     """Tell whether a zip file or a folder is such an archive; a damaged zip counts if its name says so."""
@@ -56,7 +43,7 @@ def matches(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return WEIGHTS in archive.namelist()
-    except _DAMAGE:
+    except ZIP_DAMAGE:
         return path.suffix == ".keras"
 
 
@@ -86,7 +73,7 @@ def read_headers(path: Path) -> Contents:
                 if name in archive.namelist()
             }
             content = _open_member(path, archive, archive.getinfo(WEIGHTS))
-    except _DAMAGE as error:
+    except ZIP_DAMAGE as error:
         raise WeightsError(
             f"{path} is a damaged .keras archive ({error})", "a whole file", "to copy or download it again"
         ) from error
@@ -203,7 +190,8 @@ def _open_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -
         WeightsError: it would unfold to far more than is stored.
     """
     if entry.compress_type == zipfile.ZIP_STORED:
-        return GuardedFile(path.open("rb", buffering=0), _locate_data(path, entry), entry.file_size)
+        stream = path.open("rb", buffering=0)
+        return GuardedFile(stream, locate_member(stream, entry, path), entry.file_size)
     is_steep = entry.file_size > max(LARGEST_STEEP, STEEPEST * entry.compress_size)
     if is_steep or entry.file_size > LARGEST_UNFOLDED:
         raise WeightsError(
@@ -212,24 +200,3 @@ def _open_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -
             "unpacking it and opening its model.weights.h5",
         )
     return GuardedFile(io.BytesIO(archive.read(entry)))  # zipfile stops at the claimed size, checks the CRC
-
-
-def _locate_data(path: Path, entry: zipfile.ZipInfo) -> int:
-    """Find where a stored member's bytes begin: behind its local header, whose length the directory lacks.
-
-    Raises:
-        WeightsError: the header is not there, or the bytes reach past the end of the file.
-    """
-    with path.open("rb") as stream:
-        stream.seek(entry.header_offset)
-        header = stream.read(30)
-        size = stream.seek(0, io.SEEK_END)
-    signature, name_length, extra_length = struct.unpack("<4s22xHH", header)
-    start: int = entry.header_offset + len(header) + name_length + extra_length
-    if signature != b"PK\x03\x04" or entry.compress_size != entry.file_size or start + entry.file_size > size:
-        raise WeightsError(
-            f"{path} is a damaged .keras archive (its weights are cut off)",
-            "a whole file",
-            "to copy or download it again",
-        )
-    return start

@@ -9,6 +9,7 @@ from medzoo.errors import WeightsError
 from medzoo.weights.contents import Contents
 from medzoo.weights.formats import keras_v3
 from medzoo.weights.formats.hdf5 import open_hdf5
+from medzoo.weights.formats.shards import find_shard
 
 NAME = "keras_shards"
 
@@ -49,7 +50,7 @@ def read_headers(path: Path) -> Contents:
     """
     places = _read_list(path)
     names = dict.fromkeys(name for listed in places.values() for name in listed)
-    shards = [_find_shard(path, name) for name in names]
+    shards = [find_shard(path, name) for name in names]
     contents = keras_v3.read_parts([(open_hdf5(shard), shard) for shard in shards])
     stored = {place.rpartition("/")[0] for place in contents.storage.values()}
     for place in places:
@@ -85,18 +86,3 @@ def _read_list(path: Path) -> dict[str, list[str]]:
     if not is_shard_list(content):
         raise WeightsError(f"{path} is no list of shards", "a .weights.json as Keras writes it")
     return {place: _names(listed) for place, listed in content["weight_map"].items()}
-
-
-def _find_shard(path: Path, name: str) -> Path:
-    """Find a shard beside its list.
-
-    Raises:
-        WeightsError: the name leads out of the list's folder, or there is no such file.
-    """
-    shard = path.parent / name
-    is_plain = Path(name).name == name and "\\" not in name and "\0" not in name and ":" not in name
-    if not is_plain or shard.resolve().parent != path.parent.resolve():
-        raise WeightsError(f"{path} lists a shard {name!r}", "the name of a file beside it")
-    if not shard.is_file():
-        raise WeightsError(f"{path} lists {name!r}, which is missing", "all shards beside the list")
-    return shard

@@ -41,7 +41,7 @@ def read_headers(path: Path, read_shard: Callable[[Path], Contents]) -> Contents
     """
     content = _read_list(path)
     places: dict[str, str] = content["weight_map"]
-    files = {name: _find_shard(path, name) for name in dict.fromkeys(places.values())}
+    files = {name: find_shard(path, name) for name in dict.fromkeys(places.values())}
     shards = {name: read_shard(file) for name, file in files.items()}
     tensors: dict[str, LazyTensor] = {}
     used: set[tuple[str, str]] = set()
@@ -88,7 +88,7 @@ def _read_list(path: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def _find_shard(path: Path, name: str) -> Path:
+def find_shard(path: Path, name: str) -> Path:
     """Find a shard beside its list.
 
     Raises:
