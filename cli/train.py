@@ -55,6 +55,9 @@ _SETTINGS = {
     metavar="CONTRACT",
     help="Input contract  [default: that of --src, else the network's].",
 )
+@click.option(
+    "--strict", is_flag=True, help="Refuse images beyond the contract's range, instead of a warning."
+)
 @click.option("--model", help="Network  [default: that of --src, else cbr_tiny].")
 @click.option("--channels", type=int, help="Input channels  [default: the images'].")
 @click.option("--src", help="Weights: a card, a tag such as `imagenet`, a run or a file.")
@@ -82,6 +85,7 @@ def command(
     extra: tuple[str, ...],
     ignore: tuple[str, ...],
     overwrite: bool,
+    strict: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -103,6 +107,8 @@ def command(
     settings += [(_SETTINGS[name], value) for name, value in options.items() if value is not None]
     if overwrite:
         settings.append(("run.overwrite", True))
+    if strict:
+        settings.append(("data.strict", True))
     if ignore:
         settings.append(("weights.ignore", ignore))
     # Batch systems end a job with SIGTERM: it is met as Ctrl-C is.

@@ -109,7 +109,7 @@ def _plan(
     """Make the plan that the options ask for, and the first line that says what was taken."""
     from dataclasses import replace
 
-    from medzoo.models.catalog import find_model
+    from medzoo.models.catalog import find_model, list_left_out
     from medzoo.models.describe import describe
     from medzoo.tensors import source_from_arrays
     from medzoo.transplant.plan import make_plan, needs_values
@@ -126,12 +126,12 @@ def _plan(
         source = source_from_arrays({}, origin="none")
     else:
         with mute_native_notices():
-            source = open_weights(src, spec.name, needs_values(rules, describe(spec)), dialect)
+            source = open_weights(src, spec.row, needs_values(rules, describe(spec)), dialect)
         for note in source.notes:
             print_note(f"note: {clean(note)}")
     source = align(source, describe(spec))
     counts = fit_options(source, describe(spec), classes, channels)
-    plan = make_plan(source, describe(spec, *counts), rules, seed, ignore)
+    plan = make_plan(source, describe(spec, *counts), rules, seed, (*ignore, *list_left_out(spec)))
     plan = replace(plan, dialect=dialect or "")
     # A word that is neither the source's own name nor a path is a tag, joined to the default model.
     is_tag = src is not None and source.origin == f"{DEFAULT_MODEL}.{src}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 #: Public name → the module that defines it (None: the module itself is the name).
 _PUBLIC = {
@@ -22,6 +22,7 @@ _PUBLIC = {
     "list_models": "medzoo.models.catalog",
     "build": "medzoo.models.build",
     "describe": "medzoo.models.describe",
+    "taps": "medzoo.models.taps",
     "recipes": "medzoo.transplant",
     "make_plan": "medzoo.transplant.plan",
     "Rule": "medzoo.transplant.plan",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from medzoo.models.build import build
     from medzoo.models.catalog import find_model, list_models
     from medzoo.models.describe import describe
+    from medzoo.models.taps import taps
     from medzoo.tensors import source_from_arrays
     from medzoo.training.config import read_config
     from medzoo.training.loop import train

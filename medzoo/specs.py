@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from medzoo.contracts import PREPROCESSINGS as PREPROCESSINGS
+from medzoo.contracts import Preprocessing as Preprocessing
+from medzoo.contracts import find_preprocessing as find_preprocessing
 from medzoo.errors import ConfigError, nearest
 
 #: The stage that every catalogue row ends with, and the name of its one layer with weights.
@@ -36,51 +40,12 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """The numbers that a network was trained on, as a map of 8-bit pixel values.
-
-    Channels are put in `order`, then x′ = x·scale[channel] + offset[channel]. A network with one input channel
-    takes the means of both.
-    """
-
-    name: str
-    scale: tuple[float, float, float]
-    offset: tuple[float, float, float]
-    order: str = "rgb"
-
-
-#: "tf", "caffe" and "torch" are the modes of keras.applications (`imagenet_utils.preprocess_input`); "torch" is
-#: (x/255 − mean) / standard deviation over ImageNet, torchvision's too. "unit" is x/255, "raw" is x as it is.
-PREPROCESSINGS: Mapping[str, Preprocessing] = {
-    "tf": Preprocessing("tf", (1 / 127.5, 1 / 127.5, 1 / 127.5), (-1.0, -1.0, -1.0)),
-    "caffe": Preprocessing("caffe", (1.0, 1.0, 1.0), (-103.939, -116.779, -123.68), "bgr"),
-    "torch": Preprocessing(
-        "torch",
-        (1 / (255 * 0.229), 1 / (255 * 0.224), 1 / (255 * 0.225)),
-        (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
-    ),
-    "unit": Preprocessing("unit", (1 / 255, 1 / 255, 1 / 255), (0.0, 0.0, 0.0)),
-    "raw": Preprocessing("raw", (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
-}
-
-
-def find_preprocessing(name: str) -> Preprocessing:
-    """Find an input contract by name.
-
-    Raises:
-        ConfigError: no contract has that name; the nearest names are given.
-
-    >>> find_preprocessing("unit").offset
-    (0.0, 0.0, 0.0)
-    """
-    if name not in PREPROCESSINGS:
-        raise ConfigError(f"unknown input contract {name!r}", f"one of {', '.join(PREPROCESSINGS)}")
-    return PREPROCESSINGS[name]
-
-
-@dataclass(frozen=True)
 class ModelSpec:
-    """One row of the catalogue: a network by name, family, options and stages, bottom-up."""
+    """A network by name, family, options and stages, bottom-up: a row of the catalogue, or one derived from it.
+
+    `heads` are the kinds of head that it can have, its own first. Both sides of an input are `smallest_input`
+    or more and multiples of `multiple`. Tensors of a network whose `sized` is true follow the input's size.
+    """
 
     name: str
     family: str
@@ -89,13 +54,37 @@ class ModelSpec:
     input_size: int
     smallest_input: int
     preprocessing: Preprocessing = field(default=PREPROCESSINGS["tf"])
+    heads: tuple[str, ...] = ("gap", "flatten", "none")
+    multiple: int = 1
+    sized: bool = False
+
+    @property
+    def row(self) -> str:
+        """The name of the catalogue row that this network is, or is derived from.
+
+        Weights are published for rows: `resnet50@conv3` takes those of `resnet50`.
+        """
+        return re.split("[+@]", self.name, maxsplit=1)[0]
+
+
+#: What every network ends with.
+HEAD_STAGE = Stage(HEAD, f"{HEAD}|{HEAD}_*", HEAD)
+
+
+def list_parts(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """List the parts of a network from bottom to top: blocks, and stages that have none.
+
+    >>> [part.name for part in list_parts((Stage("a", "a*", "a2", (Stage("a1", "a1", "a1"),)), HEAD_STAGE))]
+    ['a1', 'head']
+    """
+    return tuple(part for stage in stages for part in (stage.blocks or (stage,)))
 
 
 def check_input_size(spec: ModelSpec, size: int) -> None:
-    """Refuse an input of size×size pixels that the network's strides would reduce to nothing.
+    """Refuse an input of size×size pixels that the network cannot take.
 
     Raises:
-        ConfigError: the least size is named.
+        ConfigError: strides would reduce it to nothing, or it is no multiple of a patch; the nearest size is named.
     """
     if size < spec.smallest_input:
         raise ConfigError(
@@ -103,6 +92,27 @@ def check_input_size(spec: ModelSpec, size: int) -> None:
             f"{spec.smallest_input} or more",
             f"--image-size {spec.smallest_input}",
         )
+    if size % spec.multiple:
+        near = size + spec.multiple // 2
+        near -= near % spec.multiple
+        raise ConfigError(
+            f"an input of {size}×{size} pixels for {spec.name}",
+            f"a multiple of {spec.multiple}",
+            f"--image-size {max(near, spec.smallest_input)}",
+        )
+
+
+def choose_head(spec: ModelSpec, head: str | None) -> str:
+    """Give the kind of head that was asked for, or the network's own.
+
+    Raises:
+        ConfigError: the family has no such head; those that it has are named.
+    """
+    if head is None:
+        return spec.heads[0]
+    if head not in spec.heads:
+        raise ConfigError(f"no head {head!r} for {spec.name}", f"one of {', '.join(spec.heads)}")
+    return head
 
 
 def find_stage(stages: Sequence[Stage], name: str) -> tuple[tuple[Stage, ...], tuple[Stage, ...]]:

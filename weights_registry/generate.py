@@ -135,13 +135,14 @@ def _make_card(
             "ImageNet-21k, then ImageNet-1k (ILSVRC 2012); their images are for non-commercial research"
         )
         training_source = f"{module.place}: BASE_DOCSTRING; {keras_families.IMAGENET_TERMS}"
+    preprocessing, preprocessing_source = _find_contract(family, module, download.model)
     sources = {
         "urls": module.place,
         "digest": f"{module.place}: file_hash" if algorithm else "",
         "classes": f"{module.place}: include_top"
         + ("=False leaves the head out" if notop else ", classes=1000"),
         "labels": "" if notop else f"{module.place}: decode_predictions",
-        "preprocessing": f"{module.place}: preprocess_input",
+        "preprocessing": preprocessing_source,
         "input_size": f"{module.place}: default_size"
         if "mobilenet" not in module.name
         else f"{module.place}: rows",
@@ -156,11 +157,13 @@ def _make_card(
         "digest": measured.get("digest", algorithm + download.digest),
         "size": measured.get("size", 0),
         "format": "keras_legacy_h5",
-        # Without its head a file names its tensors as Keras does.
-        "dialect": "keras" if notop else family.dialect,
+        # Most dialects name the head alone: without it a file names its tensors as Keras does.
+        "dialect": "keras"
+        if notop and not family.renames_all
+        else family.dialect.format(model=download.model),
         "classes": 0 if notop else 1000,
         "labels": "none" if notop else "imagenet-1k",
-        "preprocessing": keras_source.find_mode(module),
+        "preprocessing": preprocessing,
         "input_size": download.input_size,
         "resize": "unknown",
         "licence": family.licence,
@@ -171,6 +174,19 @@ def _make_card(
         "moments": measured.get("moments", ""),
         "sources": {field: text for field, text in sources.items() if text},
     }
+
+
+def _find_contract(
+    family: keras_families.Family, module: keras_source.KerasModule, model: str
+) -> tuple[str, str]:
+    """Give the contract of a network without the layers that scale inside it, and where it stands."""
+    mode = keras_source.find_mode(module)
+    if family.inside is None:
+        return mode, f"{module.place}: preprocess_input"
+    if mode != "raw":
+        raise SystemExit(f"{module.place} scales inside, and in preprocess_input too: {mode}")
+    contract = next(name for start, name in family.inside.items() if model.startswith(start))
+    return contract, f"{module.place}: {family.inside_source}"
 
 
 def format_card(card: Mapping[str, Any]) -> str:

@@ -20,7 +20,9 @@ class Family:
     """What Keras's source does not say of the weights of one module, and strings that its source must hold.
 
     `models` maps a part of the file's address to the network, for modules that spell addresses out. `quotes`
-    are the rules by which the others make them: if Keras changes one, this tool stops.
+    are the rules by which the others make them, and the layers that scale inside: if Keras changes one, this
+    tool stops. `inside` maps the beginning of a network's name to the contract that equals those layers.
+    `dialect` may hold the network's name; with `renames_all` it is also that of files without a head.
     """
 
     module: str
@@ -28,8 +30,11 @@ class Family:
     licence_source: str
     citation: str
     dialect: str = "keras_applications"
+    renames_all: bool = False
     models: Mapping[str, str] | None = None
     quotes: tuple[str, ...] = ()
+    inside: Mapping[str, str] | None = None
+    inside_source: str = "the first layers"
 
 
 _APACHE = ("Apache-2.0", DOCS)
@@ -125,24 +130,52 @@ FAMILIES = (
         NO_LICENCE,
         "Howard et al. 2019, Searching for MobileNetV3, arXiv:1905.02244",
         dialect="keras_applications_mobilenet_v3",
+        renames_all=True,
         quotes=(
             'f"weights_mobilenet_v3_{model_name}.h5"',
             'f"weights_mobilenet_v3_{model_name}_no_top_v2.h5"',
+            "layers.Rescaling(scale=1.0 / 127.5, offset=-1.0)",
         ),
+        inside={"mobilenet_v3_": "tf"},
     ),
     Family(
         "efficientnet",
         "unknown",
         NO_LICENCE,
         "Tan and Le 2019, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, arXiv:1905.11946",
-        quotes=("file_name = name + file_suffix", 'name="efficientnetb0"'),
+        dialect="keras_applications_efficientnet",
+        renames_all=True,
+        quotes=(
+            "file_name = name + file_suffix",
+            'name="efficientnetb0"',
+            "x = layers.Rescaling(1.0 / 255.0)(x)\n    x = layers.Normalization(axis=bn_axis)(x)",
+            "[1.0 / math.sqrt(stddev) for stddev in IMAGENET_STDDEV_RGB]",
+            "IMAGENET_STDDEV_RGB = [0.229, 0.224, 0.225]",
+        ),
+        inside={"efficientnetb": "torch"},
+        inside_source="the first layers, whose variance is a standard deviation (tensorflow/tensorflow#49930)",
     ),
     Family(
         "efficientnet_v2",
         "unknown",
         NO_LICENCE,
         "Tan and Le 2021, EfficientNetV2: Smaller Models and Faster Training, arXiv:2104.00298",
-        quotes=("file_name = name + file_suffix", 'name="efficientnetv2-b0"', 'name="efficientnetv2-s"'),
+        quotes=(
+            "file_name = name + file_suffix",
+            'name="efficientnetv2-b0"',
+            'name="efficientnetv2-s"',
+            'if name.split("-")[-1].startswith("b") and num_channels == 3:',
+            "layers.Rescaling(scale=1.0 / 255)",
+            "mean = [0.485, 0.456, 0.406]",
+            "variance = [0.229**2, 0.224**2, 0.225**2]",
+            "layers.Rescaling(scale=1.0 / 128.0, offset=-1)",
+        ),
+        inside={
+            "efficientnetv2_b": "torch",
+            "efficientnetv2_s": "tf128",
+            "efficientnetv2_m": "tf128",
+            "efficientnetv2_l": "tf128",
+        },
     ),
     Family(
         "convnext",
@@ -150,7 +183,15 @@ FAMILIES = (
         "keras/src/applications/convnext.py: assembled from the parameters of facebookresearch/ConvNeXt,"
         " whose README.md releases the project under the MIT licence",
         "Liu et al. 2022, A ConvNet for the 2020s, arXiv:2201.03545",
-        quotes=("file_name = name + file_suffix", 'name="convnext_tiny"'),
+        dialect="keras_applications_{model}",
+        renames_all=True,
+        quotes=(
+            "file_name = name + file_suffix",
+            'name="convnext_tiny"',
+            "mean=[0.485 * 255, 0.456 * 255, 0.406 * 255]",
+            "(0.225 * 255) ** 2",
+        ),
+        inside={"convnext_": "torch"},
     ),
 )
 

@@ -1,67 +1,66 @@
-"""Every architecture, one line per variant; imports no framework."""
+"""Every architecture by name, and those derived from them; imports no framework."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
+from types import ModuleType
 
 from medzoo.errors import ConfigError, nearest
-from medzoo.specs import HEAD, PREPROCESSINGS, ModelSpec, Scalar, Stage
+from medzoo.models.rows import (
+    bit,
+    cbr,
+    cifar_resnet,
+    convnext,
+    densenet,
+    efficientnet,
+    efficientnet_v2,
+    inception_resnet_v2,
+    inception_v3,
+    mobilenet,
+    mobilenet_v2,
+    mobilenet_v3,
+    nasnet,
+    resnet,
+    resnet_v2,
+    swin,
+    vgg,
+    vit,
+    xception,
+)
+from medzoo.models.rows.options import read_option
+from medzoo.specs import ModelSpec, Scalar, Stage, find_stage, list_parts
 
-HEAD_STAGE = Stage(HEAD, "head|head_*", HEAD)
+#: A family joins with one line.
+FAMILIES: tuple[ModuleType, ...] = (
+    cbr,
+    resnet,
+    cifar_resnet,
+    bit,
+    vit,
+    swin,
+    densenet,
+    mobilenet,
+    vgg,
+    inception_v3,
+    inception_resnet_v2,
+    xception,
+    nasnet,
+    resnet_v2,
+    mobilenet_v2,
+    mobilenet_v3,
+    efficientnet,
+    efficientnet_v2,
+    convnext,
+)
 
+#: Families whose residual branches can be dropped.
+WITH_DROP_PATH = frozenset({"convnext", "efficientnet", "efficientnet_v2", "swin", "vit"})
 
-def _cbr(name: str, kernel: int, channels: Sequence[int], pools: int) -> ModelSpec:
-    """Describe a CBR network (Raghu et al. 2019): conv-norm-ReLU units, max-pooling after the first `pools`."""
-    stages = tuple(
-        Stage(f"block{unit}", f"block{unit}_*", f"block{unit}_{'pool' if unit <= pools else 'relu'}")
-        for unit in range(1, len(channels) + 1)
-    )
-    options: dict[str, Scalar] = {"kernel": kernel, "channels": "-".join(map(str, channels)), "pools": pools}
-    return ModelSpec(name, "cbr", options, (*stages, HEAD_STAGE), 224, 2)
-
-
-def _mobilenet(name: str, alpha: float) -> ModelSpec:
-    """Describe keras.applications' MobileNet of width `alpha`: a stem and 13 depthwise-separable blocks."""
-    stem = Stage("stem", "conv1|conv1_*", "conv1_relu")
-    blocks = (
-        Stage(
-            f"block{block}",
-            f"conv_*_{block}|conv_*_{block}_bn|conv_*_{block}_relu",
-            f"conv_pw_{block}_relu",
-        )
-        for block in range(1, 14)
-    )
-    return ModelSpec(name, "mobilenet", {"alpha": alpha}, (stem, *blocks, HEAD_STAGE), 224, 32)
-
-
-def _resnet_stages(stem: Stage, depths: Sequence[int]) -> tuple[Stage, ...]:
-    """List a ResNet's stages by the names of keras.applications: a stem, then stages of declared blocks."""
-    stages = [stem]
-    for number, depth in enumerate(depths, start=2):
-        blocks = tuple(
-            Stage(
-                f"conv{number}_block{block}", f"conv{number}_block{block}_*", f"conv{number}_block{block}_out"
-            )
-            for block in range(1, depth + 1)
-        )
-        stages.append(Stage(f"conv{number}", f"conv{number}_*", blocks[-1].output, blocks))
-    return (*stages, HEAD_STAGE)
-
-
-def _resnet(name: str, depths: Sequence[int]) -> ModelSpec:
-    """Describe keras.applications' ResNet with bottlenecks, its 16 blocks declared within four stages."""
-    stages = _resnet_stages(Stage("conv1", "conv1_*|pool1_*", "pool1_pool"), depths)
-    return ModelSpec(name, "resnet", {"constructor": "ResNet50"}, stages, 224, 32, PREPROCESSINGS["caffe"])
-
-
-def _cifar_resnet(name: str, depth: int) -> ModelSpec:
-    """Describe the ResNet for CIFAR with `depth` layers (He et al. 2016): three stages of (depth − 2) / 6 blocks.
-
-    The smallest input is the one whose two halvings leave one pixel.
-    """
-    stages = _resnet_stages(Stage("conv1", "conv1_*", "conv1_relu"), 3 * [(depth - 2) // 6])
-    return ModelSpec(name, "cifar_resnet", {"depth": depth}, stages, 32, 4, PREPROCESSINGS["torch"])
+#: NAME[+key=value]…[@STAGE]
+_NAME = re.compile(r"(?P<row>[^+@]+)(?P<changes>(\+[^+@=]+=[^+@=]*)*)(@(?P<cut>[^+@]+))?")
 
 
 @cache
@@ -71,40 +70,122 @@ def list_models() -> tuple[ModelSpec, ...]:
     >>> [spec.name for spec in list_models()][:2]
     ['cbr_large_t', 'cbr_large_w']
     """
-    return (
-        _cbr("cbr_large_t", 7, (32, 64, 128, 256, 512), pools=4),
-        _cbr("cbr_large_w", 7, (64, 128, 256, 512), pools=4),
-        _cbr("cbr_small", 7, (32, 64, 128, 256), pools=4),
-        # The only widths that give the published count of 1,076,480; the paper's text is read as 64…512.
-        _cbr("cbr_tiny", 5, (32, 64, 128, 256), pools=4),
-        _mobilenet("mobilenet_025", 0.25),
-        _mobilenet("mobilenet_050", 0.5),
-        _mobilenet("mobilenet_075", 0.75),
-        _mobilenet("mobilenet_100", 1.0),
-        _resnet("resnet50", (3, 4, 6, 3)),
-        _cifar_resnet("resnet20", 20),
-        _cifar_resnet("resnet32", 32),
-        _cifar_resnet("resnet44", 44),
-        _cifar_resnet("resnet56", 56),
-        _cifar_resnet("resnet110", 110),
+    return tuple(
+        family.describe_row(name, options) for family in FAMILIES for name, options in family.ROWS.items()
     )
 
 
+@cache
 def find_model(name: str) -> ModelSpec:
-    """Find one row of the catalogue by name.
+    """Find a row of the catalogue by name, or derive a network from one: `NAME[+key=value]…[@STAGE]`.
+
+    `+key=value` changes an option that the family allows to be changed; `@STAGE` cuts the network after a stage
+    or block, under a fresh head (Peng et al. 2021).
 
     Raises:
-        ConfigError: no row has that name; the nearest names are given.
+        ConfigError: no row, option or stage has that name, or a value that the option cannot have.
 
     >>> find_model("cbr_tiny").stages[0].output
     'block1_pool'
+    >>> [stage.name for stage in find_model("cbr_tiny+width=2@block2").stages]
+    ['block1', 'block2', 'head']
     """
-    for spec in list_models():
-        if spec.name == name:
-            return spec
-    known = [spec.name for spec in list_models()]
-    raise ConfigError(
-        f"unknown model {name!r}",
-        nearest(name, known),
-        "medzoo models for the whole list, --model for another",
-    )
+    parsed = _NAME.fullmatch(name)
+    family = _find_family(parsed["row"]) if parsed else None
+    if parsed is None or family is None:
+        known = [spec.name for spec in list_models()]
+        near = nearest(parsed["row"] if parsed else name, known)
+        form = "" if parsed else "NAME, NAME+option=value or NAME@STAGE; "
+        raise ConfigError(
+            f"unknown model {name!r}", form + near, "medzoo models for the whole list, --model for another"
+        )
+    changes = dict(change.split("=") for change in parsed["changes"].split("+")[1:])
+    defaults = family.ROWS[parsed["row"]]
+    unknown = next((key for key in changes if key not in family.CHANGES or key not in defaults), None)
+    if unknown is not None:
+        allowed = "; ".join(f"{key}: {words}" for key, words in family.CHANGES.items() if key in defaults)
+        raise ConfigError(
+            f"{parsed['row']} has no option {unknown!r} to change",
+            allowed or "the row as it is, or a cut @STAGE",
+        )
+    values = {
+        key: read_option(parsed["row"], key, text, defaults[key], family.CHANGES[key])
+        for key, text in changes.items()
+    }
+    return derive(parsed["row"], values, parsed["cut"] or "")
+
+
+def derive(row: str, changes: Mapping[str, Scalar], cut: str = "") -> ModelSpec:
+    """Derive a network from a row of the catalogue: change options, cut it after a stage or block.
+
+    Its name says how, options in alphabetical order; a value that the row has already is left out.
+
+    Raises:
+        ConfigError: an unknown row or stage, or a value that the option cannot have.
+
+    >>> derive("cbr_tiny", {"width": 0.5}).name
+    'cbr_tiny+width=0.5'
+    """
+    family = _find_family(row)
+    if family is None:
+        raise ConfigError(f"unknown model {row!r}", nearest(row, [spec.name for spec in list_models()]))
+    defaults: Mapping[str, Scalar] = family.ROWS[row]
+    new = {key: value for key, value in sorted(changes.items()) if value != defaults[key]}
+    name = row + "".join(f"+{key}={_write(value)}" for key, value in new.items())
+    spec: ModelSpec = family.describe_row(name, {**defaults, **new})
+    return _cut(spec, cut) if cut else spec
+
+
+def list_left_out(spec: ModelSpec) -> tuple[str, ...]:
+    """List, as globs, the tensors of a catalogue row that a network derived from it goes without.
+
+    A cut network's row has weights for the parts above the cut; a transplant into it ignores them.
+
+    >>> list_left_out(find_model("cbr_tiny@block3"))
+    ('block4_*/*',)
+    """
+    kept = {part.name for part in list_parts(spec.stages)}
+    above = (part for part in list_parts(find_model(spec.row).stages) if part.name not in kept)
+    return tuple(f"{layers}/*" for part in above for layers in part.layers.split("|"))
+
+
+def check_drop_path(spec: ModelSpec, rate: float) -> None:
+    """Refuse a rate of stochastic depth that is none, or that a family without paths to drop cannot have.
+
+    Raises:
+        ConfigError: the families that can are named.
+    """
+    if not 0.0 <= rate < 1.0:
+        raise ConfigError(f"drop_path {rate}", "a rate of 0 or more and below 1")
+    if rate and spec.family not in WITH_DROP_PATH:
+        raise ConfigError(
+            f"drop_path {rate} for {spec.name}: the family {spec.family} has no paths to drop",
+            f"0, or a network of {', '.join(sorted(WITH_DROP_PATH))}",
+        )
+
+
+def _find_family(row: str) -> ModuleType | None:
+    """Find the module that holds a row."""
+    return next((family for family in FAMILIES if row in family.ROWS), None)
+
+
+def _write(value: Scalar) -> str:
+    """Write an option's value as it is typed."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _cut(spec: ModelSpec, name: str) -> ModelSpec:
+    """Leave out everything between a stage or block and the head; after the last one, nothing."""
+    below, above = find_stage(spec.stages[:-1], name)
+    if not above:  # the last part below the head: nothing is left out
+        return spec
+    stages = [stage for stage in spec.stages if stage in below]
+    kept = len(below) - len(stages)
+    if kept:
+        whole: Stage = spec.stages[len(stages)]
+        blocks = whole.blocks[:kept]
+        stages.append(replace(whole, output=blocks[-1].output, blocks=blocks))
+    options = {key: 0.0 if key == "pooled_norm" else value for key, value in spec.options.items()}
+    return replace(spec, name=f"{spec.name}@{name}", options=options, stages=(*stages, spec.stages[-1]))

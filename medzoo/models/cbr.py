@@ -1,29 +1,36 @@
-"""The CBR family of Raghu et al. 2019 (Transfusion, arXiv 1902.07208): conv, batch norm, ReLU, max-pooling."""
+"""The CBR family (Raghu et al. 2019): convolution, batch norm, ReLU, max-pooling."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from medzoo.specs import ModelSpec
+from medzoo.models.rows.cbr import list_widths
+from medzoo.specs import ModelSpec, list_parts
 
 
-def build_features(spec: ModelSpec, inputs: Any) -> Any:
-    """Build the units of a CBR network on `inputs` (batch, height, width, channels).
+def build_parts(spec: ModelSpec, inputs: Any, drop_path: float) -> Iterator[Any]:
+    """Build the units of a CBR network on `inputs` (batch, height, width, channels) and yield each one's output.
 
-    Convolutions have stride 1, SAME padding and no bias (batch norm follows; the published counts exclude
-    it); the pooling window is 3×3 with stride 2. Returns the features before global average pooling.
+    Convolutions have stride 1 and, unless told otherwise, SAME padding and no bias (batch norm follows; the
+    published counts exclude it); the pooling window is 3×3 with stride 2. There are no paths to drop.
     """
-    widths = [int(width) for width in str(spec.options["channels"]).split("-")]
+    del drop_path
+    padding = str(spec.options["padding"])
     features = inputs
-    for unit, width in enumerate(widths, start=1):
-        name = f"block{unit}"
+    widths = list_widths(spec.name, spec.options, spec.stages)
+    for part, width in zip(list_parts(spec.stages), widths, strict=False):
         features = keras.layers.Conv2D(
-            width, int(spec.options["kernel"]), padding="same", use_bias=False, name=f"{name}_conv"
+            width,
+            int(spec.options["kernel"]),
+            padding=padding,
+            use_bias=bool(spec.options["bias"]),
+            name=f"{part.name}_conv",
         )(features)
-        features = keras.layers.BatchNormalization(name=f"{name}_bn")(features)
-        features = keras.layers.ReLU(name=f"{name}_relu")(features)
-        if unit <= int(spec.options["pools"]):
-            features = keras.layers.MaxPooling2D(3, 2, padding="same", name=f"{name}_pool")(features)
-    return features
+        features = keras.layers.BatchNormalization(name=f"{part.name}_bn")(features)
+        features = keras.layers.ReLU(name=f"{part.name}_relu")(features)
+        if part.output.endswith("_pool"):
+            features = keras.layers.MaxPooling2D(3, 2, padding=padding, name=f"{part.name}_pool")(features)
+        yield features

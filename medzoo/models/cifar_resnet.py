@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from medzoo.specs import ModelSpec
-
-#: Channels of the three stages.
-WIDTHS = (16, 32, 64)
+from medzoo.models.rows.cifar_resnet import list_widths
+from medzoo.specs import ModelSpec, list_parts
 
 
-def build_features(spec: ModelSpec, inputs: Any) -> Any:
+def build_parts(spec: ModelSpec, inputs: Any, drop_path: float) -> Iterator[Any]:
     """Build a CIFAR ResNet of the row's depth (6n + 2) on `inputs` (batch, height, width, channels).
 
     Three stages of n blocks with 16, 32 and 64 channels; the second and third stage halve both sides, odd
     ones rounded up. Padding, epsilon and momentum are those of PyTorch: its weights give the same outputs.
-    Returns the features before global average pooling. All layers are Keras's own, named as in
-    keras.applications' ResNet.
+    Yields the output of the stem and of every block. All layers are Keras's own, named as in
+    keras.applications' ResNet. There are no paths to drop.
     """
-    blocks = (int(spec.options["depth"]) - 2) // 6
-    features = _convolve(inputs, WIDTHS[0], 1, "conv1")
+    del drop_path
+    widths = list_widths(spec.name, spec.options)
+    features = _convolve(inputs, widths[0], 1, "conv1")
     features = keras.layers.ReLU(name="conv1_relu")(features)
-    for stage, width in enumerate(WIDTHS, start=2):
-        for block in range(1, blocks + 1):
-            stride = 2 if stage > 2 and block == 1 else 1
-            features = _add_block(features, width, stride, f"conv{stage}_block{block}")
-    return features
+    yield features
+    for part in list_parts(spec.stages)[1:-1]:
+        stage, block = (int(number) for number in part.name.removeprefix("conv").split("_block"))
+        stride = 2 if stage > 2 and block == 1 else 1
+        features = _add_block(features, widths[stage - 2], stride, part.name)
+        yield features
 
 
 def _add_block(features: Any, width: int, stride: int, name: str) -> Any:

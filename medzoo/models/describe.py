@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from medzoo.errors import PlanError
 from medzoo.models.catalog import find_model
 from medzoo.models.storage import locate_storage, own_variables
 from medzoo.models.tables import read_table
-from medzoo.specs import ModelSpec
+from medzoo.specs import ModelSpec, check_input_size
 from medzoo.tensors import INPUT, Initializer, Role, Target, TensorSpec, name_variables, role_of
 
 
-def describe(model: Any, classes: int = 1000, channels: int = 3) -> Target:
+def describe(
+    model: Any, classes: int = 1000, channels: int = 3, input_size: int | None = None, head: str | None = None
+) -> Target:
     """Describe what a transplant into `model` must fill.
 
-    A catalogue row (a spec or its name) is answered from its generated table and loads no framework. Any
-    other object is taken for a built Keras model, whose own classes and channels count.
+    A catalogue row (a spec or its name) is answered from its generated table and loads no framework. A network
+    derived from one, or with a head or an input size that changes its tensors, is built without allocating
+    anything. Any other object is taken for a built Keras model, whose own classes and channels count.
 
     Raises:
-        ConfigError: an unknown model name.
+        ConfigError: an unknown model name, or an option that the network does not take.
         PlanError: a Keras model that is not built, or no model.
 
     >>> describe("mobilenet_075", classes=2, channels=1).tensors["conv1/kernel"].shape
@@ -29,26 +33,40 @@ def describe(model: Any, classes: int = 1000, channels: int = 3) -> Target:
     if isinstance(model, str):
         model = find_model(model)
     if isinstance(model, ModelSpec):
-        return read_table(model.name, classes, channels)
+        if _has_table(model, input_size, head):
+            return read_table(model.name, classes, channels)
+        target = describe_abstractly(model, classes, channels, input_size, head)
+        return replace(target, model=model.name, classes=classes, channels=channels)
     if not hasattr(model, "weights"):
         raise PlanError(f"a {type(model).__name__}", "a catalogue row or a built Keras model")
     return describe_network(model)
 
 
+def _has_table(spec: ModelSpec, input_size: int | None, head: str | None) -> bool:
+    """Tell whether the generated table of a row holds this network's tensors."""
+    if input_size is not None:
+        check_input_size(spec, input_size)
+    if head not in (None, spec.heads[0]) or (spec.sized and input_size not in (None, spec.input_size)):
+        return False
+    return spec.name == spec.row and find_model(spec.name) == spec
+
+
 def describe_abstractly(
-    spec: ModelSpec, classes: int, channels: int, input_size: int | None = None
+    spec: ModelSpec, classes: int, channels: int, input_size: int | None = None, head: str | None = None
 ) -> Target:
-    """Build a catalogue row without allocating its weights, and describe it.
+    """Build a network without allocating its weights, and describe it."""
+    return describe_network(build_abstractly(spec, classes, channels, input_size, head))
 
-    `StatelessScope(initialize_variables=False)` is undocumented in Keras; this is its only use, and a test
-    compares the answer with a real build.
-    """
-    import keras
 
+def build_abstractly(
+    spec: ModelSpec, classes: int, channels: int, input_size: int | None = None, head: str | None = None
+) -> Any:
+    """Build a network's layers and graph without allocating its weights."""
+    from medzoo.models.abstract import build_without_weights
     from medzoo.models.build import build
 
-    with keras.StatelessScope(initialize_variables=False):
-        return describe_network(build(spec, classes, channels, input_size))
+    with build_without_weights():
+        return build(spec, classes, channels, input_size, head=head)
 
 
 def describe_network(model: Any) -> Target:
@@ -84,8 +102,10 @@ def _initializer_of(layer: Any, variable: Any) -> Initializer | None:
     if variable.name == "bias" and getattr(layer, "unit_forget_bias", False):
         return None  # an LSTM's bias is zeros and ones by a rule of its own
     declared = getattr(layer, f"{variable.name}_initializer", None)
-    if declared is None and variable.name == "kernel":
+    if declared is None and variable.name in ("kernel", "depthwise_kernel"):
         declared = getattr(layer, "depthwise_initializer", None)
+    elif declared is None and variable.name == "pointwise_kernel":
+        declared = getattr(layer, "pointwise_initializer", None)
     if declared is None or not hasattr(declared, "get_config"):
         return None
     config = declared.get_config()
@@ -150,7 +170,9 @@ def _trace_node(
     inner = _trace_model(operation, groups, feeds)
     if inner is not None:
         return inner
-    supplied = tuple(dict.fromkeys(name for names in groups for name in names))
+    # Of attention, queries and keys say how much, only values say what.
+    carried = groups[2:3] if hasattr(operation, "count_macs") and len(groups) == 3 else groups
+    supplied = tuple(dict.fromkeys(name for names in carried for name in names))
     if _filters_apart(operation) and supplied == (INPUT,):
         # Each channel of the image has its own filter: summed kernels would not answer as they did.
         feeds[operation.name] = ()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medzoo.contracts import Fit, Interpolation
 from medzoo.errors import ConfigError, nearest
 
 
@@ -32,6 +33,17 @@ class DataSection(Section):
     preprocessing: str | None = Field(
         default=None, description="the input contract; None is that of the weights, else the network's"
     )
+    # The resize rule; None is that of the run in `weights.src`, else the input contract's.
+    fit: Fit | None = Field(default=None, description="how a picture meets the square input")
+    interpolation: Interpolation | None = Field(
+        default=None, description="how pixels between pixels are made"
+    )
+    crop_fraction: float | None = Field(
+        default=None, gt=0, le=1, description="under crop: the input's share of the resized shorter side"
+    )
+    strict: bool = Field(
+        default=False, description="refuse images beyond the contract's range, which is warned of otherwise"
+    )
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="draws splits that the data lack, and the phantom"
     )
@@ -42,7 +54,13 @@ class ModelSection(Section):
 
     name: str | None = None
     channels: int | None = Field(default=None, ge=1)
+    head: Literal["gap", "flatten", "token"] | None = Field(
+        default=None, description="how features become logits; None is the network's own"
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    drop_path: float = Field(
+        default=0.0, ge=0, lt=1, description="rate of stochastic depth in the last block"
+    )
 
 
 class WeightsSection(Section):

@@ -30,6 +30,17 @@ from medzoo.training.rundir import Run, choose_folder, open_run
 from medzoo.transplant.record import format_record
 from medzoo.transplant.run import apply
 
+#: Variables that weight decay leaves alone: whatever is no matrix or filter.
+WITHOUT_DECAY = [
+    "bias",
+    "gamma",
+    "beta",
+    "cls_token",
+    "distillation_token",
+    "pos_embed",
+    "position_bias_table",
+]
+
 
 def train(config: TrainConfig, report: Report | None = None) -> Run:
     """Train a network as configured and give its run directory.
@@ -113,9 +124,16 @@ def _build(prepared: Prepared) -> Any:
     """Build the network for the data."""
     from medzoo.models.build import build
 
-    classes = len(prepared.dataset.classes)
-    dropout = prepared.config.model.dropout
-    return build(prepared.spec, classes, prepared.channels, prepared.image_size, dropout)
+    options = prepared.config.model
+    return build(
+        prepared.spec,
+        len(prepared.dataset.classes),
+        prepared.channels,
+        prepared.image_size,
+        dropout=options.dropout,
+        drop_path=options.drop_path,
+        head=options.head,
+    )
 
 
 def _fit(run: Run, prepared: Prepared, visible: bool) -> int:
@@ -136,7 +154,7 @@ def _fit(run: Run, prepared: Prepared, visible: bool) -> int:
         make_cosine(training.learning_rate, steps * training.epochs, training.warmup),
         weight_decay=training.weight_decay,
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.exclude_from_weight_decay(var_names=WITHOUT_DECAY)
     model.compile(
         optimizer=optimizer,
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),

@@ -5,28 +5,30 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import medzoo
-from medzoo.data.dataset import Dataset
+from medzoo.contracts import Preprocessing, find_preprocessing
+from medzoo.data.dataset import SPLITS, Dataset
 from medzoo.data.images import find_unreadable
 from medzoo.data.open import open_dataset
-from medzoo.errors import ConfigError, DataError
-from medzoo.models.catalog import find_model
+from medzoo.data.pipeline import check_channels, check_images, refuse_not_finite
+from medzoo.errors import ConfigError, DataError, WeightsError
+from medzoo.models.catalog import check_drop_path, find_model, list_left_out
 from medzoo.models.describe import describe
-from medzoo.specs import ModelSpec, Preprocessing, check_input_size, find_preprocessing
+from medzoo.specs import ModelSpec, check_input_size, choose_head
 from medzoo.tensors import Source, source_from_arrays
-from medzoo.training.config import TrainConfig
+from medzoo.training.config import DataSection, TrainConfig, read_config
 from medzoo.training.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
 from medzoo.training.rundir import choose_folder
 from medzoo.transplant.plan import Plan, make_plan, needs_values
 from medzoo.transplant.recipes import find_recipe
 from medzoo.transplant.table import summarise_plan
 from medzoo.weights.align import align
-from medzoo.weights.cards import find_card, list_card_names
+from medzoo.weights.cards import UNKNOWN, WeightCard, find_card, list_card_names
 from medzoo.weights.source import find_named_card, model_of, open_weights
 
 Report = Callable[[str], None]
@@ -35,8 +37,8 @@ Report = Callable[[str], None]
 DEFAULT_MODEL = "cbr_tiny"
 DEFAULT_DATA = "phantom"
 
-#: What the images are made: grey or colour.
-CHANNELS = (1, 3)
+#: How many images of each split are compared with the contract's range, at most.
+COMPARED = 32
 
 #: From here on a person is told that images are being decoded.
 MANY_IMAGES = 5000
@@ -56,6 +58,7 @@ class Prepared:
     xla: Choice
     image_size: int
     channels: int
+    warnings: tuple[str, ...] = ()
 
 
 def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
@@ -63,18 +66,20 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     data, weights = config.data, config.weights
     # The cheap refusals first: names before images.
     spec = find_model(config.model.name or model_of(weights.src) or DEFAULT_MODEL)
+    check_drop_path(spec, config.model.drop_path)
+    choose_head(spec, config.model.head)
     mode = weights.mode or ("copy" if weights.src else "random")
     rules = find_recipe(mode, spec.stages, weights.upto, weights.norm)
     source = source_from_arrays({}, "none")
     # A card's or tag's name is no path, also where a folder of that name lies about.
-    is_named = weights.src is not None and find_named_card(weights.src, spec.name) is not None
-    src = weights.src if is_named else _anchor(weights.src)
+    card = find_named_card(weights.src, spec.row) if weights.src is not None else None
+    src = weights.src if card is not None else _anchor(weights.src)
     if weights.src is not None:
         values = needs_values(rules, describe(spec))
-        source = open_weights(weights.src, spec.name, values, weights.dialect)
+        source = open_weights(weights.src, spec.row, values, weights.dialect)
     elif mode != "random":
         raise ConfigError(f"mode {mode} without weights", "a card, a tag, a run or a file", "--src imagenet")
-    contract = _find_contract(data.preprocessing or source.preprocessing or spec.preprocessing.name)
+    contract = _choose_contract(data, spec, source, card, None if card else src)
     if config.run.out is not None:
         folder = choose_folder(config.run.out, config.run.overwrite, "").resolve()
         source_path = Path(src or "/").resolve()
@@ -90,16 +95,18 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
         seed=data.seed,
     )
     channels = config.model.channels or dataset.channels
-    if channels not in CHANNELS:
-        raise ConfigError(f"{channels} input channels", "1 (grey) or 3 (colour)", "--channels 1")
+    check_channels(dataset, channels)
     size = data.image_size or _choose_size(spec, dataset)
     check_input_size(spec, size)
-    target = describe(spec, len(dataset.classes), channels)
+    target = describe(spec, len(dataset.classes), channels, size, config.model.head)
     source = align(source, target)
-    plan = make_plan(source, target, rules, config.training.seed, weights.ignore or ())
+    ignored = (*(weights.ignore or ()), *list_left_out(spec))
+    plan = make_plan(source, target, rules, config.training.seed, ignored)
     if report and len(dataset.paths) > MANY_IMAGES:
         report(f"decoding {len(dataset.paths):,} images once, to find unreadable ones before training")
     check_pixels(dataset)
+    warnings = _question_contract(data, card, contract)
+    warnings += _compare_with_range(dataset, contract, size, channels, data.strict)
     gpu = has_gpu()
     resolved = config.model_copy(
         update={
@@ -107,6 +114,9 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
                 update={
                     "image_size": size,
                     "preprocessing": contract.name,
+                    "fit": contract.fit,
+                    "interpolation": contract.interpolation,
+                    "crop_fraction": contract.crop_fraction,
                     "source": DEFAULT_DATA if data.source in (None, DEFAULT_DATA) else _anchor(data.source),
                     "image_folder": _anchor(data.image_folder),
                 }
@@ -117,12 +127,69 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     )
     precision = choose_precision(config.training.precision, processor_flags(), gpu)
     xla = choose_xla(config.training.xla, gpu)
-    return Prepared(resolved, dataset, spec, contract, source, plan, precision, xla, size, channels)
+    return Prepared(resolved, dataset, spec, contract, source, plan, precision, xla, size, channels, warnings)
 
 
-def _find_contract(name: str) -> Preprocessing:
-    """Find an input contract by its own name, or by that of the card that has one of its own."""
-    return find_card(name).contract() if name in list_card_names() else find_preprocessing(name)
+def _choose_contract(
+    data: DataSection, spec: ModelSpec, source: Source, card: WeightCard | None, src: str | None
+) -> Preprocessing:
+    """Choose the input contract: the one asked for, else that of the weights (of a card or a run), else the network's.
+
+    Its resize rule is the one asked for, else that of the run `src`, else the card's or the contract's own.
+    """
+    name = data.preprocessing or source.preprocessing or spec.preprocessing.name
+    if card is None or name not in (card.preprocessing, card.name):
+        # A run may have taken the contract of a card that has one of its own.
+        card = find_card(name) if name in list_card_names() else None
+    contract = card.contract() if card is not None else find_preprocessing(name)
+    before = Path(src or "/") / "config.toml"
+    inherited = read_config(before).data if src is not None and before.is_file() else DataSection()
+    rule: dict[str, Any] = {
+        setting: value
+        for section in (inherited, data)
+        for setting in ("fit", "interpolation", "crop_fraction")
+        if (value := getattr(section, setting)) is not None
+    }
+    return replace(contract, **rule)
+
+
+def _question_contract(
+    data: DataSection, card: WeightCard | None, contract: Preprocessing
+) -> tuple[str, ...]:
+    """Warn where the weights' card does not know its contract and nobody gave one, so that the network's is taken.
+
+    Raises:
+        WeightsError: there is that to warn of, under `data.strict`.
+    """
+    if card is None or card.preprocessing != UNKNOWN or data.preprocessing is not None:
+        return ()
+    try:
+        card.contract()
+    except WeightsError as error:
+        if data.strict:
+            raise
+        return (f"{error}; the network's, {contract.name}, is taken",)
+    return ()
+
+
+def _compare_with_range(
+    dataset: Dataset, contract: Preprocessing, size: int, channels: int, is_strict: bool
+) -> tuple[str, ...]:
+    """Compare some prepared images of each split with the contract's range, and say what to warn of.
+
+    Raises:
+        DataError: an image is not finite, or `is_strict` and there is something to warn of.
+    """
+    found = []
+    for split in SPLITS:
+        problem = check_images(
+            dataset, split, count=COMPARED, image_size=size, channels=channels, preprocessing=contract
+        )
+        if problem is not None and is_strict:
+            raise problem
+        if problem is not None:
+            found.append(str(problem))
+    return tuple(found)
 
 
 def _anchor(path: str | None) -> str | None:
@@ -131,11 +198,12 @@ def _anchor(path: str | None) -> str | None:
 
 
 def check_pixels(dataset: Dataset) -> None:
-    """Decode every image once, so that a broken one is met before the training and not after it.
+    """Look at every image once, so that a broken one is met before the training and not after it.
 
     Raises:
-        DataError: the first image that cannot be decoded is named.
+        DataError: the first image that cannot be decoded, or holds NaN or infinity, is named.
     """
+    refuse_not_finite(dataset, dataset.images)
     culprit = find_unreadable(dataset)
     if culprit is not None:
         raise DataError(f"{culprit} cannot be decoded", "a whole image", "to replace or remove it")
@@ -145,14 +213,16 @@ def _choose_size(spec: ModelSpec, dataset: Dataset) -> int:
     """Choose the input size: the images' own, between the least that the network takes and what it was made for."""
     if dataset.value_range is None:
         return dataset.size[0]
-    return max(spec.smallest_input, min(max(dataset.size), spec.input_size))
+    size = min(max(dataset.size), spec.input_size)
+    return max(spec.smallest_input, size - size % spec.multiple)
 
 
 def name_run(prepared: Prepared) -> str:
     """Name a run after its data, network, mode and seed."""
     weights, training = prepared.config.weights, prepared.config.training
     data = re.sub(r"[^\w.-]+", "-", prepared.dataset.name.removesuffix(".csv").removesuffix(".npz"))
-    return f"{data}-{prepared.spec.name}-{weights.mode}-{training.seed}"
+    network = re.sub(r"[^\w.@-]+", "-", prepared.spec.name)
+    return f"{data}-{network}-{weights.mode}-{training.seed}"
 
 
 def announce(prepared: Prepared, is_given: bool, say: Report) -> None:
@@ -170,6 +240,8 @@ def announce(prepared: Prepared, is_given: bool, say: Report) -> None:
         say(f"note: {note}")
     shape = f"{prepared.image_size}×{prepared.image_size}×{prepared.channels}"
     say(f"network {prepared.spec.name}, {shape}, input contract {prepared.preprocessing.name}")
+    for text in prepared.warnings:
+        say(f"warning: {text}")
     for note in prepared.source.notes:
         say(f"note: {note}")
     origin = f"{prepared.source.origin}, " if config.weights.src else ""
@@ -188,7 +260,8 @@ def describe_environment(prepared: Prepared) -> dict[str, Any]:
         "machine": platform.machine(),
         "precision": {"value": prepared.precision.value, "reason": prepared.precision.reason},
         "xla": {"value": prepared.xla.value, "reason": prepared.xla.reason},
-        "preprocessing": asdict(prepared.preprocessing),
+        "preprocessing": asdict(prepared.preprocessing) | {"range": prepared.preprocessing.range},
         "table_digest": prepared.dataset.digest,
         "notes": list(prepared.dataset.notes),
+        "warnings": list(prepared.warnings),
     }

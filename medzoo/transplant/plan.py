@@ -173,7 +173,7 @@ def _make_step(tensor: TensorSpec, source: Source, target: Target, rules: Sequen
         raise PlanError(f"no rule covers {tensor.name!r} ({tensor.role})")
     options = {key: value for key, value in rule.options.items() if key != "otherwise"}
     otherwise = rule.options.get("otherwise")
-    if otherwise is not None and not _head_fits(tensor, source):
+    if otherwise is not None and not _head_fits(tensor, source, target):
         return _check_step(Step(tensor, None, str(otherwise), options), source)
     if find_method(rule.method).needs == "nothing":
         return _check_step(Step(tensor, None, rule.method, options), source)
@@ -191,9 +191,14 @@ def _make_step(tensor: TensorSpec, source: Source, target: Target, rules: Sequen
     return _check_step(Step(tensor, given, rule.method, options), source)
 
 
-def _head_fits(tensor: TensorSpec, source: Source) -> bool:
-    """Tell whether the source has this tensor for the same number of classes (the last axis)."""
-    return tensor.name in source and source[tensor.name].spec.shape[-1:] == tensor.shape[-1:]
+def _head_fits(tensor: TensorSpec, source: Source, target: Target) -> bool:
+    """Tell whether the source has a tensor's whole layer for as many features and classes."""
+    layer = tensor.name.rpartition("/")[0]
+    return all(
+        name in source and source[name].spec.shape == other.shape
+        for name, other in target.tensors.items()
+        if name.rpartition("/")[0] == layer
+    )
 
 
 def _check_step(step: Step, source: Source) -> Step:

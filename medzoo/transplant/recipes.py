@@ -12,6 +12,8 @@ from medzoo.transplant.plan import Rule
 NORM_ROLES = (Role.NORM_SCALE, Role.NORM_SHIFT, Role.MOVING_MEAN, Role.MOVING_VARIANCE)
 DRAWN_ROLES = (Role.KERNEL, Role.BIAS)
 STRUCTURE_ROLES = (Role.TOKEN, Role.POSITION)
+#: The dense layers of a head; a distilled transformer has two.
+HEADS = f"{HEAD}/*|{HEAD}_distillation/*"
 
 
 def copy(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
@@ -21,7 +23,7 @@ def copy(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
     ['copy', 'copy']
     """
     del stages
-    return (Rule(f"{HEAD}/*", "copy", {"otherwise": "fresh"}), Rule("*", "copy"))
+    return (Rule(HEADS, "copy", {"otherwise": "fresh"}), Rule("*", "copy"))
 
 
 def stats(stages: Sequence[Stage] = (), norm: str = "reset") -> tuple[Rule, ...]:
@@ -37,7 +39,7 @@ def stats(stages: Sequence[Stage] = (), norm: str = "reset") -> tuple[Rule, ...]
     if norm not in ("reset", "keep"):
         raise ConfigError(f"norm {norm!r}", "'reset' or 'keep'", "--norm reset")
     return (
-        Rule(f"{HEAD}/*", "fresh"),
+        Rule(HEADS, "fresh"),
         Rule("*", "resample", roles=DRAWN_ROLES),
         Rule("*", "fresh" if norm == "reset" else "copy", roles=NORM_ROLES),
         Rule("*", "copy", roles=STRUCTURE_ROLES),
@@ -55,7 +57,7 @@ def transfusion(stages: Sequence[Stage], upto: str) -> tuple[Rule, ...]:
     below, _ = find_stage(stages, upto)
     rules = [Rule(_tensors_of(stage), "copy") for stage in below if stage.name != HEAD]
     if any(stage.name == HEAD for stage in below):
-        rules.append(Rule(f"{HEAD}/*", "copy", {"otherwise": "fresh"}))
+        rules.append(Rule(HEADS, "copy", {"otherwise": "fresh"}))
     return (*rules, Rule("*", "fresh"))
 
 

@@ -12,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from medzoo.contracts import PREPROCESSINGS, Preprocessing, follow_resize
 from medzoo.errors import WeightsError, nearest
-from medzoo.specs import PREPROCESSINGS, Preprocessing
 
 #: The network that a bare tag (`imagenet`) is for.
 DEFAULT_MODEL = "mobilenet_075"
@@ -86,7 +86,7 @@ class WeightCard:
         return self.name.removeprefix(f"{self.model}.")
 
     def contract(self) -> Preprocessing:
-        """Give the preprocessing contract as numbers.
+        """Give the preprocessing contract as numbers, with the resize rule where `resize` states one.
 
         Raises:
             WeightsError: the card does not know it.
@@ -98,19 +98,20 @@ class WeightCard:
         if isinstance(table, PixelTable):
             means, deviations = (values * (3 // len(values)) for values in (table.mean, table.std))
             red, green, blue = zip(means, deviations, strict=True)
-            return Preprocessing(
+            own = Preprocessing(
                 self.name,
                 (table.scale / red[1], table.scale / green[1], table.scale / blue[1]),
                 (-red[0] / red[1], -green[0] / green[1], -blue[0] / blue[1]),
                 "rgb" if table.order == "grey" else table.order,
             )
+            return follow_resize(own, self.resize)
         if table == UNKNOWN:
             raise WeightsError(
                 f"card {self.name} does not know how its network's input was preprocessed",
                 "a contract: " + ", ".join(PREPROCESSINGS),
                 "--preprocessing with the one that you mean",
             )
-        return PREPROCESSINGS[table]
+        return follow_resize(PREPROCESSINGS[table], self.resize)
 
 
 def user_cards_folder() -> Path:

@@ -1,4 +1,4 @@
-"""medzoo models and medzoo weights."""
+"""medzoo weights, and what every command says of itself."""
 
 from __future__ import annotations
 
@@ -6,37 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-import medzoo
 from medzoo.weights.cards import find_card
 from medzoo.weights.downloads import cached_path
-
-
-def test_models_lists_every_row(medzoo_command: Callable) -> None:
-    rows = json.loads(medzoo_command("models", "--json").out)
-    assert [row["model"] for row in rows] == [spec.name for spec in medzoo.list_models()]
-    assert "mobilenet_075.imagenet" in next(row for row in rows if row["model"] == "mobilenet_075")["weights"]
-
-
-def test_models_filters_by_pattern_and_family(medzoo_command: Callable) -> None:
-    assert len(json.loads(medzoo_command("models", "cbr", "--json").out)) == 4
-    assert "resnet50" in medzoo_command("models", "res*").out
-
-
-def test_models_show_adds_up(medzoo_command: Callable) -> None:
-    stages = json.loads(medzoo_command("models", "show", "resnet50", "--json").out)["stages"]
-    assert stages[-1]["cumulative"] == sum(stage["parameters"] for stage in stages) == 25_636_712
-    blocks = [block for stage in stages for block in stage["blocks"]]
-    assert len(blocks) == 16
-    table = medzoo_command("models", "show", "resnet50").out
-    assert "conv4_block6" in table
-    assert "25,636,712" in table
-
-
-@pytest.mark.parametrize("arguments", [("models", "show", "resnet5"), ("models", "xyz")])
-def test_an_unknown_model_offers_near_names(arguments: tuple[str, ...], refused: Callable) -> None:
-    assert "expected one of" in refused(*arguments)
 
 
 def test_weights_lists_cards(medzoo_command: Callable) -> None:

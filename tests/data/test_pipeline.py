@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,18 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from medzoo.contracts import Preprocessing, find_preprocessing
 from medzoo.data.dataset import BYTE_RANGE, Dataset
 from medzoo.data.open import open_dataset
 from medzoo.data.phantom import make_phantom
-from medzoo.data.pipeline import fits_cache, make_batches
+from medzoo.data.pipeline import check_images, fits_cache, make_batches, refuse_not_finite
 from medzoo.errors import DataError
 
 Write = Callable[..., Path]
 
 
-@dataclass(frozen=True)
-class Units:
-    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
-    offset: tuple[float, ...] = (0.0, 0.0, 0.0)
-    order: str = "rgb"
+def make_units(scale: tuple[float, ...], offset: tuple[float, ...], order: str = "rgb") -> Preprocessing:
+    return Preprocessing("units", scale, offset, order)  # type: ignore[arg-type]
 
 
 def make_arrays(count: int = 10, channels: int = 1, size: tuple[int, int] = (6, 6)) -> Dataset:
@@ -45,7 +43,7 @@ def collect(dataset: Dataset, **options: Any) -> tuple[np.ndarray, np.ndarray]:
 def test_stored_values_of_the_right_size_come_through_bit_for_bit() -> None:
     phantom = make_phantom(counts={"train": 8, "validation": 2, "test": 2})
     images, labels = collect(
-        phantom, image_size=32, preprocessing=Units(scale=(7.0, 7.0, 7.0), offset=(1.0, 1.0, 1.0))
+        phantom, image_size=32, preprocessing=make_units((7.0, 7.0, 7.0), (1.0, 1.0, 1.0))
     )
     assert phantom.images is not None
     assert images.tobytes() == phantom.images.tobytes()
@@ -102,7 +100,7 @@ def test_units_follow_the_preprocessing() -> None:
     dataset = make_arrays(5, channels=3)
     assert dataset.images is not None
     stored = dataset.images.astype(np.float64)
-    units = Units(scale=(0.5, 0.25, 2.0), offset=(-1.0, -2.0, -6.0), order="bgr")
+    units = make_units((0.5, 0.25, 2.0), (-1.0, -2.0, -6.0), "bgr")
     images, _ = collect(dataset, channels=3, preprocessing=units)
     np.testing.assert_allclose(images, stored[..., ::-1] * [0.5, 0.25, 2] + [-1, -2, -6], rtol=1e-6)
     images, _ = collect(dataset, channels=3, preprocessing=replace(units, order="rgb"))
@@ -180,8 +178,10 @@ def test_sixteen_bit_and_bmp_files_reach_the_network(write_image: Write, tmp_pat
 
 
 def test_refusals() -> None:
-    with pytest.raises(DataError, match="4 input channels; expected 1 or 3"):
+    with pytest.raises(DataError, match=r"4 input channels for images of 1; expected 1 \(grey\) or 3"):
         collect(make_arrays(), channels=4)
+    with pytest.raises(DataError, match="3 input channels for images of 5; expected 5; try --channels 5"):
+        collect(make_arrays(channels=5), channels=3)
     with pytest.raises(DataError, match="no images"):
         collect(make_arrays().of_split("test"))
 
@@ -190,6 +190,7 @@ def test_cache_follows_the_estimate() -> None:
     dataset = make_arrays(10)
     assert fits_cache(dataset, 224, 3)
     assert not fits_cache(dataset, 6, 3)  # nothing to prepare
+    assert fits_cache(dataset, 6, 3, "crop")
     assert not fits_cache(dataset, 5000, 3)  # 3 GB
 
 
@@ -211,3 +212,153 @@ def test_a_truncated_file_stops_the_pipeline(write_image: Write, suffix: str) ->
     dataset = Dataset("cut", ("a", "b"), table, 1, (64, 64), BYTE_RANGE, paths=(path,))
     with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid"):
         collect(dataset)
+
+
+def test_any_number_of_channels_comes_through() -> None:
+    dataset = make_arrays(5, channels=5)
+    assert dataset.images is not None
+    images, _ = collect(
+        dataset, channels=5, preprocessing=make_units((1.0, 2.0, 6.0), (0.0, 1.0, 5.0), "bgr")
+    )
+    np.testing.assert_allclose(images, dataset.images * 3.0 + 2.0, rtol=1e-6)
+    smaller, _ = collect(dataset, channels=5, image_size=3)
+    assert smaller.shape == (5, 3, 3, 5)
+
+
+def _photograph(height: int, width: int) -> np.ndarray:
+    """Blobs and sharp edges, (height, width, 3) in 0…255."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = 127 + 90 * np.sin(rows[..., None] / [3, 5, 9]) * np.cos(columns[..., None] / [7, 4, 11])
+    waves[height // 3 : height // 2, width // 4 : width // 2] = 255
+    waves[height // 2 :, width // 2 : width // 2 + 6] = 0
+    return np.clip(waves, 0, 255).astype(np.uint8)
+
+
+def _resize_with_pillow(image: np.ndarray, width: int, height: int, name: str) -> np.ndarray:
+    method = Image.Resampling[name.upper()]
+    bands = [
+        Image.fromarray(image[..., band].astype(np.float32)).resize((width, height), method)
+        for band in range(3)
+    ]
+    return np.clip(np.stack([np.asarray(band) for band in bands], axis=-1), image.min(), image.max())
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("height", "width"), [(70, 45), (45, 70), (61, 61), (20, 17)])
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_picture_meets_the_square_as_the_contract_says(
+    tmp_path: Path, interpolation: str, height: int, width: int, fit: str, is_file: bool
+) -> None:
+    picture = _photograph(height, width)
+    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
+    dataset = Dataset("one", ("a", "b"), table, 3, (height, width), BYTE_RANGE, images=picture[None])
+    if is_file:
+        Image.fromarray(picture).save(tmp_path / "a.png")
+        dataset = replace(dataset, images=None, paths=(tmp_path / "a.png",))
+    size = 28
+    rule: dict[str, Any] = {"fit": fit, "interpolation": interpolation}
+    images, _ = collect(
+        dataset, image_size=size, channels=3, preprocessing=replace(find_preprocessing("raw"), **rule)
+    )
+    if fit == "squash":
+        wanted = _resize_with_pillow(picture, size, size, interpolation)
+    elif fit == "crop":  # 28 of 32
+        shorter = min(height, width)
+        whole = _resize_with_pillow(picture, 32 * width // shorter, 32 * height // shorter, interpolation)
+        top, left = (round((side - size) / 2) for side in whole.shape[:2])
+        wanted = whole[top : top + size, left : left + size]
+    else:
+        longer = max(height, width)
+        sides = round(size * height / longer), round(size * width / longer)
+        wanted = np.zeros((size, size, 3))
+        top, left = ((size - side) // 2 for side in sides)
+        wanted[top : top + sides[0], left : left + sides[1]] = _resize_with_pillow(
+            picture, sides[1], sides[0], interpolation
+        )
+    assert images.shape == (1, size, size, 3)
+    np.testing.assert_allclose(images[0], wanted, atol=0.05)
+
+
+def test_nearest_keeps_the_values_that_there_are() -> None:
+    dataset = make_arrays(5, size=(9, 13))
+    assert dataset.images is not None
+    rule = replace(find_preprocessing("raw"), interpolation="nearest")
+    images, _ = collect(dataset, preprocessing=rule)
+    assert set(np.unique(images)) <= set(np.unique(dataset.images).astype(np.float32))
+
+
+def test_padding_leaves_a_square_of_the_size_bit_for_bit() -> None:
+    dataset = make_arrays(5)
+    assert dataset.images is not None
+    images, _ = collect(dataset, preprocessing=replace(find_preprocessing("raw"), fit="pad"))
+    assert np.array_equal(images, dataset.images)
+
+
+def _check(dataset: Dataset, split: str = "train", **options: Any) -> DataError | None:
+    defaults = {
+        "count": 8,
+        "image_size": 6,
+        "channels": 1,
+        "preprocessing": find_preprocessing("tf"),
+    }
+    return check_images(dataset, split, **(defaults | options))
+
+
+def test_images_within_the_range_pass_and_others_are_named() -> None:
+    dataset = make_arrays(20)
+    assert dataset.images is not None
+    assert _check(dataset) is None
+    assert _check(dataset, "test") is None
+    for interpolation in ("bilinear", "bicubic"):
+        rule: Any = {"interpolation": interpolation}
+        assert (
+            _check(dataset, image_size=5, preprocessing=replace(find_preprocessing("torch"), **rule)) is None
+        )
+    small = replace(dataset, images=(dataset.images / 255).astype(np.float32))
+    assert str(_check(small)) == (
+        "arrays: 8 of 20 train images span -1…-0.9922, pixels of 0…1 before the contract; expected -1…1, input "
+        "contract tf; try pixels of 0…255: these were scaled already, to 0…1 or -1…1"
+    )
+    large = replace(dataset, images=dataset.images.astype(np.float32) * 10 - 1000)
+    assert "expected -1…1, input contract tf" in str(_check(large))
+    assert "expected -1…1, input contract tf" in str(_check(large, image_size=4))
+
+
+def test_the_images_looked_at_lie_all_over_the_split() -> None:
+    dataset = make_arrays(20)
+    assert dataset.images is not None
+    for wrong in (0, 19):
+        images = dataset.images.astype(np.float32)
+        images[wrong] = 900
+        assert "span" in str(_check(replace(dataset, images=images), count=2))
+
+
+def test_images_in_the_networks_units_are_left_alone() -> None:
+    phantom = make_phantom(counts={"train": 8, "validation": 2, "test": 2})
+    assert _check(phantom, image_size=32) is None
+
+
+def test_another_declared_range_is_held_to() -> None:
+    dataset = make_arrays(20)
+    assert dataset.images is not None
+    images = (dataset.images / 127.5 - 1).astype(np.float32)
+    declared = replace(dataset, images=images, value_range=(-1.0, 1.0))
+    assert _check(declared) is None
+    assert "expected 0…1, the data set's value_range" in str(
+        _check(replace(declared, value_range=(0.0, 1.0)))
+    )
+    assert "input contract caffe" in str(_check(declared, preprocessing=find_preprocessing("caffe")))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_the_first_image_that_is_not_finite_is_named(value: float) -> None:
+    dataset = make_arrays(20)
+    assert dataset.images is not None
+    refuse_not_finite(dataset, dataset.images)
+    images = dataset.images.astype(np.float32)
+    images[7:9, 2, 2] = value
+    with pytest.raises(DataError, match="arrays: image '7' holds NaN or infinity"):
+        refuse_not_finite(dataset, images)
+    with pytest.raises(DataError, match="arrays: image '7' holds NaN or infinity"):
+        _check(replace(dataset, images=images), count=20)

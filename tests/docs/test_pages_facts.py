@@ -79,21 +79,39 @@ def test_run_files() -> None:
 
 
 def test_catalogue_rows() -> None:
-    rows = {
-        _names(name)[0]: (family, parameters.replace(",", ""), size, smallest, _names(contract)[0])
-        for name, family, parameters, size, smallest, contract in find_table(_read("models.md"), "model")
-    }
-    wanted = {
-        spec.name: (
+    from medzoo.models.tables.parts import find_totals
+    from medzoo.weights.cards import list_card_names
+
+    cards = list_card_names()
+    rows = [
+        (_names(row[0])[0], *row[1:4], _names(row[4])[0], row[5].replace(",", ""), row[6], row[9] != "—")
+        for row in find_table(_read("zoo.md"), "model", "family")
+    ]
+    wanted = [
+        (
+            spec.name,
             spec.family,
-            str(medzoo.describe(spec).size),
             str(spec.input_size),
             str(spec.smallest_input),
             spec.preprocessing.name,
+            str(find_totals(spec).parameters),
+            f"{find_totals(spec).macs / 1e9:.3g}",
+            any(card.startswith(f"{spec.name}.") for card in cards),
         )
         for spec in medzoo.list_models()
-    }
+    ]
     assert rows == wanted
+
+
+def test_options_that_may_be_changed() -> None:
+    from medzoo.models.catalog import FAMILIES
+
+    written = {
+        family: set(_names(options))
+        for families, options in find_table(_read("models.md"), "families", "options")
+        for family in families.split(", ")
+    }
+    assert written == {module.__name__.rpartition(".")[2]: set(module.CHANGES) for module in FAMILIES}
 
 
 def test_stages_of_every_family() -> None:

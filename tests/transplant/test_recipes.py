@@ -14,7 +14,8 @@ from medzoo.specs import HEAD, find_stage, name_stage
 from medzoo.tensors import Role
 from medzoo.transplant.run import run
 
-ROWS = [spec.name for spec in medzoo.list_models()]
+#: The first row of each family.
+ROWS = list({spec.family: spec.name for spec in reversed(medzoo.list_models())}.values())
 
 
 def copied_layers(name: str, upto: str) -> set[str]:

@@ -32,7 +32,8 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @EVERY_CARD
 def test_a_card_of_the_catalogue_has_the_network_s_contract(card: cards.WeightCard) -> None:
     spec = next((spec for spec in medzoo.list_models() if spec.name == card.model), None)
-    if spec is not None and card.preprocessing != cards.UNKNOWN:
+    # A set that was trained on numbers of its own, as torchxrayvision's, has a table.
+    if spec is not None and isinstance(card.preprocessing, str) and card.preprocessing != cards.UNKNOWN:
         assert card.preprocessing == spec.preprocessing.name
 
 

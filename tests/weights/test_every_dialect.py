@@ -26,8 +26,7 @@ FILES = sorted((Path(__file__).parent / "dialects").glob("*.txt"))
 #: Variants that are written as they are read: what else the network holds tells them.
 WRITTEN = {
     "keras_applications.fc1000",
-    "keras_applications.convnext",
-    "keras_applications_mobilenet_v3.keras_2",
+    "keras_applications_efficientnet.notop",
     "torch_resnet.basic",
     "torch_densenet.grey",
     "timm_vit.deit",

@@ -246,7 +246,7 @@ GREY = '{ order = "grey", scale = 1, mean = [0], std = [1], range = [0, 255] }'
         (
             '"unit"',
             '"units"',
-            r"has preprocessing = 'units'; expected tf, caffe, torch, unit, raw, unknown or a table",
+            r"has preprocessing = 'units'; expected tf, caffe, torch, tf128, unit, raw, unknown or a table",
         ),
         ('"unit"', GREY.replace("mean = [0]", "mean = [0, 0]"), r"has preprocessing = .*; expected order"),
         ('"unit"', GREY.replace("std = [1]", "std = [0]"), r"has preprocessing = .*; expected order"),

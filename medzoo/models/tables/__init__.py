@@ -1,12 +1,14 @@
 """Generated tables: each catalogue row's Target as JSON, so that planning for it needs no Keras.
 
 `python -m medzoo.models.tables.generate` writes them; a contract test compares each with an abstract build.
-Dimensions that follow an option are written as the words "classes" and "channels".
+Dimensions that follow an option are written as the words "classes" and "channels"; suppliers that begin with all of
+an earlier layer's, as a reference to it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from medzoo.errors import ConfigError
@@ -35,5 +37,13 @@ def read_table(name: str, classes: int, channels: int) -> Target:
         dimensions = tuple(symbols[size] if isinstance(size, str) else size for size in shape)
         tensors[tensor] = TensorSpec(tensor, dimensions, "float32", Role(role), initializers[initializer])
         storage[tensor] = path
-    feeds = {layer: tuple(suppliers) for layer, suppliers in table["feeds"].items()}
-    return Target(tensors, feeds, storage, name, classes, channels)
+    return Target(tensors, _read_feeds(table["feeds"]), storage, name, classes, channels)
+
+
+def _read_feeds(short: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Write out suppliers that begin with all of an earlier layer's, given as `=layer`."""
+    feeds: dict[str, tuple[str, ...]] = {}
+    for layer, suppliers in short.items():
+        known = feeds[suppliers[0][1:]] if suppliers and suppliers[0].startswith("=") else ()
+        feeds[layer] = (*known, *suppliers[1 if known else 0 :])
+    return feeds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from medzoo.errors import WeightsError
@@ -25,11 +26,11 @@ def _head(theirs: str, beside: str = "") -> tuple[Entry, ...]:
     )
 
 
-def _convolved_head(theirs: str, beside: str = "") -> tuple[Entry, ...]:
+def _convolved_head(theirs: str) -> tuple[Entry, ...]:
     """Give the lines of a head that is a 1×1 convolution after pooling, which is a dense layer."""
     return (
-        Entry(f"{theirs}/kernel", f"{HEAD}/kernel", ones=2, rank=4, beside=beside),
-        Entry(f"{theirs}/bias", f"{HEAD}/bias", beside=beside),
+        Entry(f"{theirs}/kernel", f"{HEAD}/kernel", ones=2, rank=4),
+        Entry(f"{theirs}/bias", f"{HEAD}/bias"),
     )
 
 
@@ -41,37 +42,15 @@ APPLICATIONS_MOBILENET = Dialect(
     entries=_convolved_head("conv_preds"),
     keeps_rest=True,
 )
-#: mobilenet_v3.py; Keras 2 wrote its layers' names with capitals.
-APPLICATIONS_MOBILENET_V3 = Dialect(
-    "keras_applications_mobilenet_v3",
-    "keras.applications' MobileNetV3: the head `logits`, a 1×1 convolution, becomes the dense layer `head`",
-    marks=(
-        "conv_2/kernel|Conv_2/kernel",
-        "logits/kernel|Logits/kernel",
-        "expanded_conv_depthwise/kernel|expanded_conv/depthwise/kernel",
-    ),
-    entries=(
-        *_convolved_head("Logits", beside="Conv_2/kernel"),
-        *_convolved_head("logits"),
-    ),
-    keeps_rest=True,
-)
-#: `fc1000` is the head of the ResNet50 of Keras 2.0 to 2.2, whose first norm was `bn_conv1`; convnext.py
-#: puts the network's name before its layers'.
+#: `fc1000` is the head of the ResNet50 of Keras 2.0 to 2.2, whose first norm was `bn_conv1`; `probs` is that of
+#: its deeper ResNets and of ResNetV2 in the package keras_applications (resnet_common.py).
 APPLICATIONS = Dialect(
     "keras_applications",
     "other networks of keras.applications: the head `predictions` becomes `head`",
-    marks=("predictions/kernel|fc1000/kernel|convnext_*_head_dense/kernel",),
-    absent=("conv1/conv/kernel",),
-    entries=(
-        *_head("fc1000", beside="bn_conv1/gamma"),
-        *(
-            entry
-            for size in ("tiny", "small", "base", "large", "xlarge")
-            for entry in _head(f"convnext_{size}_head_dense", beside=f"convnext_{size}_head_layernorm/gamma")
-        ),
-        *_head("predictions"),
-    ),
+    marks=("predictions/kernel|fc1000/kernel|probs/kernel",),
+    # DenseNet of Keras 2, and EfficientNet, which has a dialect of its own.
+    absent=("conv1/conv/kernel", "normalization/*", "normalization_*/*"),
+    entries=(*_head("fc1000", beside="bn_conv1/gamma"), *_head("predictions"), *_head("probs")),
     keeps_rest=True,
 )
 #: densenet.py of Keras 2 named the first two layers `conv1/conv` and `conv1/bn`; Keras 3 forbids the slash.
@@ -89,11 +68,15 @@ APPLICATIONS_DENSENET = Dialect(
 )
 
 
+#: Keras 1 joined a separable convolution's layer and variable by an underscore.
+_SEPARABLE = re.compile(r"([^/]+)_((?:depthwise|pointwise)_kernel)")
+
+
 def modernise(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
     """Give tensors Keras 3's names of variables.
 
     Keras 2 called a depthwise kernel `depthwise_kernel`, Keras 3 calls it `kernel` (but not in a separable
-    convolution, which has a pointwise kernel beside it).
+    convolution, which has a pointwise kernel beside it). Keras 1 wrote `block2_sepconv1_depthwise_kernel`.
 
     Raises:
         WeightsError: two tensors end up with one name.
@@ -101,11 +84,13 @@ def modernise(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
     renamed: dict[str, LazyTensor] = {}
     for name, tensor in tensors.items():
         layer, _, variable = name.rpartition("/")
-        new = f"{layer}/kernel" if layer else "kernel"
+        joined = _SEPARABLE.fullmatch(name)
+        new = name
         if variable == "depthwise_kernel" and f"{layer}/pointwise_kernel" not in tensors:
-            if new in tensors:
-                raise WeightsError(f"{name!r} and another tensor are both {new!r}", "unique names")
-            renamed[new] = view(tensor, Entry(name, new), new)
-        else:
-            renamed[name] = tensor
+            new = f"{layer}/kernel" if layer else "kernel"
+        elif joined:
+            new = f"{joined[1]}/{joined[2]}"
+        if new != name and new in tensors:
+            raise WeightsError(f"{name!r} and another tensor are both {new!r}", "unique names")
+        renamed[new] = tensor if new == name else view(tensor, Entry(name, new), new)
     return renamed

@@ -6,16 +6,30 @@ from collections.abc import Mapping
 
 from medzoo.errors import WeightsError, nearest
 from medzoo.tensors import LazyTensor
-from medzoo.weights.dialects import cifar, google, keras, medical, timm, torchvision, transformers
+from medzoo.weights.dialects import (
+    cifar,
+    convnext,
+    google,
+    keras,
+    keras_mobile,
+    medical,
+    timm,
+    torchvision,
+    transformers,
+)
 from medzoo.weights.dialects.dialect import Dialect, translate
+from medzoo.weights.dialects.keras_numbered import name_numbered
 
 #: A new dialect joins with one line; none may recognise what another recognises.
 DIALECTS: tuple[Dialect, ...] = (
     keras.KERAS,
     keras.APPLICATIONS,
     keras.APPLICATIONS_MOBILENET,
-    keras.APPLICATIONS_MOBILENET_V3,
+    keras_mobile.MOBILENET_V2,
+    keras_mobile.MOBILENET_V3,
     keras.APPLICATIONS_DENSENET,
+    keras_mobile.EFFICIENTNET,
+    *convnext.CONVNEXTS,
     cifar.CIFAR_RESNET,
     torchvision.RESNET,
     torchvision.DENSENET,
@@ -113,6 +127,9 @@ def speak(
         WeightsError: an unknown or ambiguous dialect, one of which the file holds no name, or names that collide.
     """
     modern = keras.modernise(tensors)
+    named: tuple[str, ...] = ()
+    if forced != keras.KERAS.name:
+        modern, named = name_numbered(modern)
     dialect = recognise(modern, origin) if forced is None else find_dialect(forced)
     extra: tuple[str, ...] = ()
     if dialect is keras.KERAS if forced is None else dialect.marks and not dialect.recognises(modern):
@@ -121,7 +138,7 @@ def speak(
             dialect, modern, prefix = wrapped
             extra = (f"the prefix {prefix!r} was removed",)
     renamed, notes = translate(modern, dialect)
-    notes = (*extra, *notes)
+    notes = (*extra, *named, *notes)
     if forced is None and dialect is keras.KERAS and not any("/" in name for name in renamed):
         notes = (*notes, "no known dialect: names and axes are as stored")
     if forced is not None and dialect.marks and set(renamed) == set(modern):

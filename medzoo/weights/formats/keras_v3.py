@@ -50,6 +50,12 @@ _VARIABLES = {
     "embedding": ("embeddings",),
     **dict.fromkeys(("dense", "einsumdense", *_PARTS), _PAIR),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "depthwiseconv1d", "depthwiseconv2d"), _PAIR),
+    # Our own layers with weights.
+    "standardizedconv2d": _PAIR,
+    "prefixtokens": ("cls_token", "distillation_token"),
+    "positionembedding": ("pos_embed",),
+    "windowattention": ("relative_position_bias_table",),
+    "layerscale": ("gamma",),
     **dict.fromkeys(("conv1dtranspose", "conv2dtranspose", "conv3dtranspose"), _PAIR),
 }
 

@@ -1,0 +1,149 @@
+"""Every family by its narrowest row: cuts, heads, options, precision, Keras's JAX backend."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+from narrow import EVERY_FAMILY, NARROW, least_size
+
+import medzoo
+from medzoo.models.abstract import build_without_weights
+from medzoo.models.catalog import WITH_DROP_PATH
+from medzoo.models.describe import build_abstractly
+from medzoo.specs import HEAD, ModelSpec, list_parts
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, keras.Model]:
+    """Each family's network at its least input, without memory."""
+    return {spec.name: build_abstractly(spec, 3, 1, least_size(spec)) for spec in NARROW.values()}
+
+
+@EVERY_FAMILY
+def test_the_smallest_input_leaves_something_at_the_top(spec: ModelSpec) -> None:
+    network = build_abstractly(spec, 3, 1, spec.smallest_input, head="none")
+    assert all(size >= 1 for size in network.output_shape[1:])
+
+
+def list_graph(network: keras.Model) -> dict[str, tuple[str, list[str]]]:
+    """List every layer's settings and the layers that it is called on."""
+    lines = {}
+    for operation in network.operations:
+        if type(operation).__name__ != "InputLayer":
+            (node,) = operation._inbound_nodes[:1]
+            below = [tensor._keras_history.operation.name for tensor in node.input_tensors]
+            lines[operation.name] = (f"{type(operation).__name__} {operation.get_config()}", below)
+    return lines
+
+
+def find_below(graph: dict[str, tuple[str, list[str]]], layer: str) -> dict[str, tuple[str, list[str]]]:
+    """Find the part of a graph that one layer needs."""
+    found, waiting = {}, [layer]
+    while waiting:
+        name = waiting.pop()
+        if name in graph and name not in found:
+            found[name] = graph[name]
+            waiting += graph[name][1]
+    return found
+
+
+@EVERY_FAMILY
+def test_every_cut_is_the_network_up_to_there(spec: ModelSpec, plain: dict[str, keras.Model]) -> None:
+    """Equal layers, equally connected: with equal weights, equal activations. Up to eight parts, evenly spread."""
+    whole = list_graph(plain[spec.name])
+    parts = list_parts(spec.stages[:-1])
+    for part in parts[:: -(-len(parts) // 8)]:
+        cut = medzoo.find_model(f"{spec.name}@{part.name}")
+        assert cut.stages[-2].output == part.output
+        network = build_abstractly(cut, 3, 1, least_size(spec))
+        assert network.output_shape == (None, 3)
+        graph = list_graph(network)
+        assert find_below(graph, part.output) == find_below(whole, part.output), part.name
+        assert all(part.holds(name) or name in whole for name in graph if not name.startswith(HEAD))
+        above = set(graph) - set(find_below(graph, part.output))
+        assert all(cut.stages[-1].holds(name) for name in above), above
+
+
+@EVERY_FAMILY
+@pytest.mark.parametrize("head", ["gap", "flatten", "token", "none"])
+def test_every_head_or_a_refusal(spec: ModelSpec, head: str, plain: dict[str, keras.Model]) -> None:
+    size = least_size(spec)
+    if head not in spec.heads:
+        with pytest.raises(medzoo.MedzooError, match="no head"):
+            medzoo.build(spec, input_size=size, head=head)
+        return
+    network = build_abstractly(spec, 3, 1, size, head=head)
+    assert head == "none" or network.output_shape == (None, 3)
+    below = [weight.path for weight in plain[spec.name].weights if not weight.path.startswith(HEAD)]
+    assert below == [weight.path for weight in network.weights if not weight.path.startswith(HEAD)]
+    for layer in network.layers[1:]:
+        assert sum(stage.holds(layer.name) for stage in spec.stages) == 1, layer.name
+
+
+@EVERY_FAMILY
+def test_names_do_not_depend_on_options(spec: ModelSpec, plain: dict[str, keras.Model]) -> None:
+    size, first = least_size(spec), plain[spec.name]
+    rate = 0.2 if spec.family in WITH_DROP_PATH else 0.0
+    with build_without_weights():
+        second = medzoo.build(spec, 5, 4, size, dropout=0.3, drop_path=rate)
+    assert [layer.name for layer in second.layers] == [layer.name for layer in first.layers]
+    assert [weight.path for weight in second.weights] == [weight.path for weight in first.weights]
+    dropping = [
+        layer.rate
+        for layer in second.layers
+        if isinstance(layer, keras.layers.Dropout) and not layer.name.startswith(HEAD)
+    ]
+    if rate:
+        assert max(dropping) == pytest.approx(rate, rel=0.15)
+        assert dropping == sorted(dropping)
+    else:
+        assert not any(dropping)
+        with pytest.raises(medzoo.MedzooError, match="no paths to drop"):
+            medzoo.build(spec, 3, 1, size, drop_path=0.2)
+
+
+@EVERY_FAMILY
+def test_the_head_computes_in_float32_under_mixed_precision(spec: ModelSpec) -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        network = build_abstractly(spec, 3, 1, least_size(spec))
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert network.output.dtype == "float32"
+    assert network.get_layer(list_parts(spec.stages)[-2].output).output.dtype == "bfloat16"
+    assert {variable.dtype for variable in network.weights} == {"float32"}
+
+
+#: Under Keras's JAX backend: describe every family's narrow row; run those with layers of our own.
+_OTHER_BACKEND = """
+import jax, numpy, keras, medzoo
+from medzoo.models.catalog import WITH_DROP_PATH
+from medzoo.models.describe import build_abstractly, describe_network
+assert keras.backend.backend() == "jax"
+ran = []
+for name, size in {rows}:
+    model = build_abstractly(medzoo.find_model(name), 3, 1, size)
+    row = medzoo.describe(name, classes=3, channels=1, input_size=size)
+    assert describe_network(model).tensors == row.tensors, name
+    if any(type(layer).__module__.startswith("medzoo") for layer in model.layers) or name == "cbr_tiny":
+        model = medzoo.build(name, classes=3, channels=1, input_size=size)
+        predict = jax.jit(lambda images: model(images, training=False))
+        logits = numpy.asarray(predict(numpy.ones((1, size, size, 1), "float32")))
+        assert logits.shape == (1, 3) and numpy.isfinite(logits).all(), name
+        ran.append(name)
+print(*ran)
+"""
+
+
+@pytest.mark.slow
+def test_every_family_builds_under_jax() -> None:
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    code = _OTHER_BACKEND.format(rows=[(spec.name, least_size(spec)) for spec in NARROW.values()])
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {"cbr_tiny", "bit_r50x1", "vit_ti16", "swin_t"} <= set(done.stdout.split())
