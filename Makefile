@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/installed
+# Files of tests on two cores at a time; each file's tests stay together, for what they share.
+PARALLEL := --numprocesses 2 --dist loadfile
 
 .PHONY: demo test lint types parity wheel legacy fuzz benchmark tables cards clean
 
@@ -24,7 +26,7 @@ demo: $(STAMP)
 	@echo "results: demo/mobilenet_075.imagenet.stats.weights.h5 with its plan, and the newest folder in demo/runs"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -40,7 +42,7 @@ $(VENV)/parity: $(STAMP)
 	@touch $@
 
 parity: $(VENV)/parity
-	MEDZOO_PARITY=1 $(BIN)/python -m pytest tests/parity
+	MEDZOO_PARITY=1 $(BIN)/python -m pytest $(PARALLEL) tests/parity
 
 # TensorFlow 2.15 with tensorflow-addons loads what we write; Python 3.11 and 600 MB of its own environment.
 legacy: $(STAMP)

@@ -84,13 +84,19 @@ def write_page(results: dict[str, Any]) -> None:
         totals = find_totals(spec)
         row = results["rows"][spec.name]
         tags = [name.removeprefix(f"{spec.name}.") for name in cards if name.startswith(f"{spec.name}.")]
-        throughput = f"{row['throughput']:.3g}" if row["throughput"] else "—"
         lines.append(
             f"| `{spec.name}` | {spec.family} | {spec.input_size} | {spec.smallest_input} "
             f"| `{spec.preprocessing.name}` | {totals.parameters:,} | {totals.macs / 1e9:.3g} "
-            f"| {1000 * row['latency']:.3g} | {throughput} | {_list_tags(tags)} |"
+            f"| {_write(1000 * row['latency'])} | {_write(row['throughput'])} | {_list_tags(tags)} |"
         )
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _write(number: float | None) -> str:
+    """Write a number with three digits, or more where they stand before the point."""
+    if number is None:
+        return "—"
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _list_tags(tags: list[str]) -> str:
@@ -104,6 +110,8 @@ def main(arguments: list[str]) -> None:
     results: dict[str, Any] = {"rows": {}}
     if RESULTS.exists() and "--again" not in arguments:
         results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if "--write" not in arguments and results.get("machine", describe_machine()) != describe_machine():
+        raise SystemExit("zoo.json was measured elsewhere, or with other versions: --again for all rows")
     if "--write" not in arguments:
         results["machine"] = describe_machine()
         for spec in medzoo.list_models():

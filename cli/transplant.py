@@ -10,7 +10,7 @@ import click
 from .output import clean, mute_native_notices, print_json, print_note
 
 if TYPE_CHECKING:
-    from medzoo.tensors import Source
+    from medzoo.tensors import Source, Target
     from medzoo.transplant.plan import Plan
 
 DEFAULT_MODEL = "mobilenet_075"
@@ -144,7 +144,7 @@ def _read_replay(plan_file: Path, src: str | None) -> tuple[Plan, Source, dict[s
     """Read a plan and open its source, or the one given instead."""
     import numpy as np
 
-    from medzoo.models.describe import describe
+    from medzoo.models.catalog import find_model
     from medzoo.tensors import source_from_arrays
     from medzoo.transplant.methods import find_method
     from medzoo.transplant.record import read_plan
@@ -157,11 +157,19 @@ def _read_replay(plan_file: Path, src: str | None) -> tuple[Plan, Source, dict[s
         source = source_from_arrays({}, origin="none")
     else:
         origin = src or record.plan.origin
-        source = open_weights(origin, record.plan.model, "values" in needs, record.plan.dialect or None)
-        source = align(source, describe(record.plan.model, record.plan.classes, record.plan.channels))
+        row = find_model(record.plan.model).row if record.plan.model else None
+        source = open_weights(origin, row, "values" in needs, record.plan.dialect or None)
+        source = align(source, _describe_again(record.plan))
     if record.numpy != np.__version__:
         print_note(f"note: planned under NumPy {record.numpy}, replayed under {np.__version__}")
     return record.plan, source, dict(record.digests)
+
+
+def _describe_again(plan: Plan) -> Target:
+    """Describe the network that a plan was made for."""
+    from medzoo.models.describe import describe
+
+    return describe(plan.model, plan.classes, plan.channels, plan.input_size or None, plan.head or None)
 
 
 def _refuse_options(given: dict[str, Any]) -> None:
@@ -173,9 +181,18 @@ def _refuse_options(given: dict[str, Any]) -> None:
 
 def _output_name(plan: Plan, mode: str, upto: str | None) -> str:
     """Name the output after model, source and mode: mobilenet_075.imagenet.stats."""
+    from medzoo.models.catalog import find_model
+    from medzoo.specs import write_network_name
+
     origin = Path(plan.origin).name.removesuffix(".weights.h5").removesuffix(".h5")
-    tag = origin.removeprefix(f"{plan.model}.")
-    parts = [plan.model, "" if mode == "random" and origin == "none" else tag, mode, upto or ""]
+    tag = origin.removeprefix(f"{find_model(plan.model).row}.")
+    # Signs such as a colon are not for every file system.
+    parts = [
+        write_network_name(plan.model),
+        "" if mode == "random" and origin == "none" else tag,
+        mode,
+        upto or "",
+    ]
     return ".".join(part for part in parts if part)
 
 
@@ -212,13 +229,12 @@ def _report(plan: Plan, note: str, as_json: bool, path: Path | None) -> None:
 def _write(plan: Plan, source: Source, path: Path, overwrite: bool, digests: dict[str, str]) -> None:
     """Write the weights and the plan, unless exactly these lie there already."""
     from medzoo.errors import PlanError
-    from medzoo.models.describe import describe
     from medzoo.transplant.run import check_output, write
 
     if not overwrite and check_output(plan, path):
         print_note(f"{path} holds just this plan's weights already; nothing to do")
         return
-    target = describe(plan.model, plan.classes, plan.channels)
+    target = _describe_again(plan)
     if tuple(target.tensors.values()) != tuple(step.target for step in plan.steps):
         raise PlanError(f"the plan's tensors are not those of {plan.model}", "a plan made by this version")
     record = write(plan, source, target, path, expected=digests)

@@ -23,6 +23,7 @@ _PUBLIC = {
     "build": "medzoo.models.build",
     "describe": "medzoo.models.describe",
     "taps": "medzoo.models.taps",
+    "load_model": "medzoo.models.load",
     "recipes": "medzoo.transplant",
     "make_plan": "medzoo.transplant.plan",
     "Rule": "medzoo.transplant.plan",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from medzoo.models.build import build
     from medzoo.models.catalog import find_model, list_models
     from medzoo.models.describe import describe
+    from medzoo.models.load import load_model
     from medzoo.models.taps import taps
     from medzoo.tensors import source_from_arrays
     from medzoo.training.config import read_config

@@ -24,11 +24,18 @@ PIXELS = (0.0, 255.0)
 #: How far beyond its range an image may lie, in pixel values: rounding, and a scaling by 128 in place of 127.5.
 TOLERANCE = 1.25
 
-#: Images of 0…255 of which none goes beyond this were scaled to 0…1 or −1…1 before.
+#: Images of 0…255 of which none goes beyond this may have been scaled to 0…1 or −1…1 before.
 SCALED_TO_ONE = 1.5
 
-#: Images of 0…255 that differ by less are all but blank. 12 bits in a 16-bit file are: they end at 4095/257.
+#: Images of 0…255 that differ by no more may be wrong: 12 bits in a 16-bit file, for one, end at 4095/257.
 NEARLY_BLANK = 16.0
+
+
+class LowContrastError(DataError):
+    """Images within a contract's range that fill a sliver of it: to be warned of, and never refused.
+
+    They may have been scaled before; but masks of 0 and 1, and pictures that are all but uniform, look alike.
+    """
 
 
 @dataclass(frozen=True)
@@ -187,8 +194,8 @@ def check_range(images: NDArray[Any], contract: Preprocessing) -> str | None:
     """Compare images that a network is to take with the range that its contract makes of 8-bit pixels.
 
     `images` is (…, height, width, channels), in the network's units and the contract's order. Gives None, or
-    one line that names both ranges and what to do: numbers beyond the range, numbers in a sliver of it, as
-    pixels of 0…1 or of 12 bits leave them, and numbers that are not finite.
+    one line that names both ranges and what to do: of numbers beyond the range, of those that are not finite,
+    and, as a possibility, of those that fill a sliver of it, as pixels of 0…1 or of 12 bits do.
 
     >>> import numpy as np
     >>> pixels = np.linspace(0, 255, 48).reshape(1, 4, 4, 3)
@@ -202,7 +209,10 @@ def check_range(images: NDArray[Any], contract: Preprocessing) -> str | None:
 
 
 def compare_range(images: NDArray[Any], contract: Preprocessing, what: str) -> DataError | None:
-    """Do what `check_range` does, with a name for the images, and the answer as an error that is not raised."""
+    """Do what `check_range` does, with a name for the images, and the answer as an error that is not raised.
+
+    Images that only fill a sliver of the range are a `LowContrastError`.
+    """
     import numpy as np
 
     if not images.size:
@@ -230,13 +240,15 @@ def compare_range(images: NDArray[Any], contract: Preprocessing, what: str) -> D
     contrast = float(((images.max(axis=axes) - images.min(axis=axes)) / scale).max())
     if contrast > NEARLY_BLANK:
         return None
-    found = f"{what} span {_span(low, high)}, pixels of {_span(lowest, highest)} before the contract"
-    remedy = "images of more contrast, or another contract"
+    guess, remedy = "scaled before", "to look at some, and pixels or another contract if they were scaled"
     if highest <= SCALED_TO_ONE:
-        remedy = f"pixels of {_span(*PIXELS)}: these were scaled already, to 0…1 or -1…1"
+        guess = "scaled to 0…1 or -1…1 before"
+        remedy = f"to look at some, and pixels of {_span(*PIXELS)} if they were scaled"
     elif highest <= NEARLY_BLANK:
-        remedy = "to stretch them: all but black, as 12 bits in a 16-bit file are"
-    return DataError(found, expected, remedy)
+        guess = "12 bits in a 16-bit file"
+        remedy = "to look at some, and to stretch them if they are not blank"
+    spans = f"span {_span(low, high)}, pixels of {_span(lowest, highest)} before the contract"
+    return LowContrastError(f"{what} {spans}: all but blank, or {guess}", expected, remedy)
 
 
 def compare_span(images: NDArray[Any], declared: tuple[float, float], what: str) -> DataError | None:

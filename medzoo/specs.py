@@ -67,6 +67,32 @@ class ModelSpec:
         return re.split("[+@]", self.name, maxsplit=1)[0]
 
 
+#: TensorFlow's graphs refuse these signs in names: what stands for each in a Keras model's.
+_SIGNS = (("@", ".at."), ("+", ".with."), ("=", ".is."), (":", ".by."))
+
+
+def write_network_name(name: str) -> str:
+    """Write the name of a row or of a derived network as a Keras model can have it.
+
+    >>> write_network_name("resnet50+slim=conv3:2@conv4_block4")
+    'resnet50.with.slim.is.conv3.by.2.at.conv4_block4'
+    """
+    for sign, word in _SIGNS:
+        name = name.replace(sign, word)
+    return name
+
+
+def read_network_name(name: str) -> str:
+    """Read the name of a row or of a derived network from a Keras model's.
+
+    >>> read_network_name("vit_b16.with.depth.is.5")
+    'vit_b16+depth=5'
+    """
+    for sign, word in _SIGNS:
+        name = name.replace(word, sign)
+    return name
+
+
 #: What every network ends with.
 HEAD_STAGE = Stage(HEAD, f"{HEAD}|{HEAD}_*", HEAD)
 

@@ -227,7 +227,8 @@ class Target:
 
     `feeds` gives, for each layer, the layers that supply its input channels (`INPUT` for the model's input);
     `storage` gives each tensor's path in a Keras `.weights.h5` file, and is empty where that is not known.
-    `model`, `classes` and `channels` name the catalogue row described; `model` is empty for any other network.
+    `model`, `classes`, `channels`, `input_size` and `head` say how the network described is built; `model` is empty
+    for any other network, `input_size` is 0 and `head` empty where they are the network's own.
     """
 
     tensors: Mapping[str, TensorSpec] = field(repr=False)
@@ -236,6 +237,8 @@ class Target:
     model: str = ""
     classes: int = 0
     channels: int = 0
+    input_size: int = 0
+    head: str = ""
 
     @property
     def size(self) -> int:

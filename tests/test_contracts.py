@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from medzoo import contracts
-from medzoo.contracts import PREPROCESSINGS, check_range, find_preprocessing, follow_resize
+from medzoo.contracts import (
+    PREPROCESSINGS,
+    LowContrastError,
+    check_range,
+    compare_range,
+    find_preprocessing,
+    follow_resize,
+)
 from medzoo.weights import cards
 
 PIXELS = np.linspace(0, 255, 2 * 8 * 8 * 3).reshape(2, 8, 8, 3)
@@ -160,9 +167,9 @@ def test_pixels_brought_to_the_contract_pass(name: str, channels: int) -> None:
 @pytest.mark.parametrize(
     ("pixels", "reason"),
     [
-        (PIXELS / 255, "these were scaled already"),
-        (PIXELS / 127.5 - 1, "these were scaled already"),
-        (PIXELS / 255 * 4095 / 257, "12 bits in a 16-bit file"),
+        (PIXELS / 255, "all but blank, or scaled to 0…1 or -1…1 before;"),
+        (PIXELS / 127.5 - 1, "all but blank, or scaled to 0…1 or -1…1 before;"),
+        (PIXELS / 255 * 4095 / 257, "all but blank, or 12 bits in a 16-bit file;"),
         (PIXELS * 257, "to bring them to pixels of 0…255"),
         (PIXELS * 12 - 1000, "to bring them to pixels of 0…255"),
     ],
@@ -174,6 +181,8 @@ def test_what_is_no_pixel_is_warned_of(name: str, pixels: np.ndarray, reason: st
     assert reason in said
     assert f"expected {contract.range[0]:.4g}…{contract.range[1]:.4g}, input contract {name}" in said
     assert "\n" not in said
+    is_doubt = isinstance(compare_range(apply(name, pixels), contract, "images"), LowContrastError)
+    assert is_doubt == reason.startswith("all but blank")
 
 
 def test_pixels_that_were_not_brought_to_the_contract_are_recognised() -> None:
@@ -201,5 +210,31 @@ def test_a_number_that_is_none_and_images_that_are_none() -> None:
 def test_a_batch_without_contrast_is_warned_of() -> None:
     said = check_range(np.clip(PIXELS, 100, 112), find_preprocessing("raw"))
     assert said is not None
-    assert "another contract" in said
+    assert "all but blank, or scaled before;" in said
     assert check_range(np.clip(PIXELS, 100, 118), find_preprocessing("raw")) is None
+
+
+@pytest.mark.parametrize("name", PREPROCESSINGS)
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        (PIXELS > 128).astype(np.uint8),
+        np.round(60 + PIXELS * 12 / 255),
+        np.full((1, 8, 8, 3), 200) + (PIXELS[:1] > 30),
+        np.zeros((1, 8, 8, 3)),
+        np.full((1, 8, 8, 3), 255),
+    ],
+    ids=["masks", "grey", "one near-uniform image", "black", "white"],
+)
+def test_little_contrast_is_a_doubt_and_no_error(name: str, pixels: np.ndarray) -> None:
+    problem = compare_range(apply(name, pixels), find_preprocessing(name), "images")
+    assert isinstance(problem, LowContrastError)
+    assert "all but blank, or" in str(problem)
+
+
+@pytest.mark.parametrize("name", PREPROCESSINGS)
+@pytest.mark.parametrize("value", [-3.0, 258.0, np.nan])
+def test_what_lies_beyond_or_is_none_is_no_doubt_even_without_contrast(name: str, value: float) -> None:
+    problem = compare_range(apply(name, np.full((1, 8, 8, 3), value)), find_preprocessing(name), "images")
+    assert problem is not None
+    assert not isinstance(problem, LowContrastError)

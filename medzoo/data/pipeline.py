@@ -51,9 +51,10 @@ def make_batches(
 
     Without `shuffle` the order is the table's; with it every pass has its own order, drawn from the seed.
     Images are brought to the size as the contract's `fit` and `interpolation` say (stretched, and antialiased
-    bilinear, without one); stretched or padded, one of that size stays as it is.  Grey becomes colour by
-    repetition, colour grey by luminance; other numbers of channels stay.  Preprocessing applies to 8-bit values
-    only.  `cache` keeps the prepared images in memory; "auto" does so up to 2 GB.  The last batch may be smaller.
+    bilinear, without one); stretched or padded, one of that size stays as it is.  Padding is the lowest value
+    that the data set declares, without one the image's own lowest.  Grey becomes colour by repetition, colour
+    grey by luminance; other numbers of channels stay.  Preprocessing applies to 8-bit values only.  `cache` keeps
+    the prepared images in memory; "auto" does so up to 2 GB.  The last batch may be smaller.
     Raises DataError for an empty data set or a number of channels that cannot be made of the images'.
     """
     import tensorflow as tf
@@ -146,15 +147,30 @@ def fit_image(image: Any, dataset: Dataset, image_size: int, channels: int, cont
     if (dataset.channels, channels) == (3, 1):
         image = tf.image.rgb_to_grayscale(image)
     if image.shape[:2] != (image_size, image_size) or contract.fit == "crop":
-        image = resize(image, image_size, contract)
+        image = resize(image, image_size, contract, find_darkest(image, dataset))
     if (dataset.channels, channels) == (1, 3):
         image = tf.repeat(image, channels, axis=-1)
     image.set_shape((image_size, image_size, channels))
     return image
 
 
-def resize(image: Any, size: int, contract: Preprocessing) -> Any:
-    """Bring an image tensor (height, width, channels) to (size, size, channels) as the contract says."""
+def find_darkest(image: Any, dataset: Dataset) -> Any:
+    """Give what stands for black around an image tensor: the lowest value declared, else the image's own lowest.
+
+    Where no range is declared the image is in the network's units, where 0 is often a middle grey.
+    """
+    import tensorflow as tf
+
+    if dataset.value_range is None:
+        return tf.reduce_min(image)
+    return tf.constant(dataset.value_range[0], image.dtype)
+
+
+def resize(image: Any, size: int, contract: Preprocessing, darkest: Any) -> Any:
+    """Bring an image tensor (height, width, channels) to (size, size, channels) as the contract says.
+
+    Under `pad` the borders are filled with `darkest`.
+    """
     import tensorflow as tf
 
     if contract.fit == "squash":
@@ -163,8 +179,10 @@ def resize(image: Any, size: int, contract: Preprocessing) -> Any:
     if contract.fit == "pad":
         longer = tf.maximum(height, width)
         sides = [tf.cast(tf.round(size * side / longer), tf.int32) for side in (height, width)]
-        image = interpolate(image, [tf.maximum(side, 1) for side in sides], contract)
-        return tf.image.resize_with_crop_or_pad(image, size, size)
+        sides = [tf.maximum(side, 1) for side in sides]
+        before = [(size - side) // 2 for side in sides]
+        borders = [[first, size - side - first] for first, side in zip(before, sides, strict=True)]
+        return tf.pad(interpolate(image, sides, contract), [*borders, [0, 0]], constant_values=darkest)
     # As torchvision's Resize and CenterCrop: sides are cut to whole pixels, halves are rounded to even.
     shorter, wanted = tf.minimum(height, width), round(size / contract.crop_fraction)
     sides = [wanted * side // shorter for side in (height, width)]
@@ -204,8 +222,8 @@ def check_images(
     """Prepare up to `count` images, drawn evenly over a split, and compare them with the contract's range.
 
     Images in the network's own units are left alone; those of another declared range must lie in that too.
-    Gives what is wrong as an error that is not raised, or None.
-    Raises DataError for an image that is not finite once it is prepared.
+    Gives what is wrong as an error that is not raised, or None: a `LowContrastError` where it may be nothing.
+    Raises DataError for an image that is not finite, or is not once it is prepared.
     """
     rows = np.flatnonzero(dataset.table["split"].to_numpy() == split)
     if dataset.value_range is None or not len(rows):
@@ -213,22 +231,27 @@ def check_images(
     drawn = np.unique(rows[np.linspace(0, len(rows) - 1, count).astype(int)])
     few = take_rows(dataset, drawn)
     what = f"{dataset.name}: {len(drawn)} of {len(rows):,} {split} images"
-    if dataset.value_range != BYTE_RANGE and few.images is not None:
-        problem = compare_span(few.images, dataset.value_range, what)
-        if problem is not None:
-            return problem
-    batches = make_batches(
-        few,
-        batch_size=len(drawn),
-        image_size=image_size,
-        channels=channels,
-        preprocessing=preprocessing,
-        shuffle=False,
-        cache=False,
-    )
-    images = next(batches.as_numpy_iterator())[0]
+    refuse_not_finite(few, few.images)
+
+    def prepare(contract: Preprocessing) -> NDArray[np.float32]:
+        """Prepare the images drawn as training would under a contract."""
+        options: Any = {"image_size": image_size, "channels": channels, "preprocessing": contract}
+        batches = make_batches(few, batch_size=len(drawn), shuffle=False, cache=False, **options)
+        images: NDArray[np.float32] = next(batches.as_numpy_iterator())[0]
+        return images
+
+    images = prepare(preprocessing)
     refuse_not_finite(few, images)
-    return compare_range(images, preprocessing, what)
+    problem = None
+    if dataset.value_range != BYTE_RANGE:
+        stored = images if few.images is None else few.images
+        problem = compare_span(stored, dataset.value_range, what)
+    if problem is None:
+        problem = compare_range(images, preprocessing, what)
+    if problem is None and preprocessing.fit == "pad":
+        # Borders are part of the range, but beside them a blank picture has contrast.
+        problem = compare_range(prepare(replace(preprocessing, fit="squash")), preprocessing, what)
+    return problem
 
 
 def refuse_not_finite(dataset: Dataset, images: NDArray[np.generic] | None) -> None:

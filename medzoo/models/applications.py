@@ -36,13 +36,13 @@ def adapt(adaptation: Adaptation) -> Callable[[ModelSpec, Any, float], Iterator[
         shape = tuple(inputs.shape[1:])
         options = tuple(sorted(spec.options.items()))
         key = (options, shape, keras.config.dtype_policy().name, keras.config.image_data_format())
-        if key not in last:
+        network = last.get(key)
+        if network is None:
             # Only settings are read of Keras's network: its weights are never allocated.
             with build_without_weights():
                 network = adaptation.construct(spec, shape)
             last.clear()
             last[key] = network
-        network = last[key]
         outputs = [part.output for part in list_parts(spec.stages[:-1])]
         names = adaptation.name(spec, network)
         yield from replay(network, inputs, outputs, names, adaptation.remake(spec, drop_path))

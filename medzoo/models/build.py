@@ -31,7 +31,7 @@ from medzoo.models import (
 )
 from medzoo.models.catalog import check_drop_path, find_model
 from medzoo.models.heads import add_head
-from medzoo.specs import ModelSpec, check_input_size, choose_head, list_parts
+from medzoo.specs import ModelSpec, check_input_size, choose_head, list_parts, write_network_name
 
 _BUILDERS: dict[str, Callable[[ModelSpec, Any, float], Iterator[Any]]] = {
     "bit": bit.build_parts,
@@ -70,7 +70,8 @@ def build(
     `head` is `gap`, `flatten`, `token` or `none` (no logits: the features of the last stage), where the family
     has it; without it, the network's own. Dropout precedes the dense layer, which computes in float32 under any
     precision policy; `drop_path` is the greatest rate of stochastic depth (Huang et al. 2016), reached by the last
-    block. Names of layers do not depend on these options: they are the addresses of transplants.
+    block. Names of layers do not depend on these options: they are the addresses of transplants. The model of a
+    derived network is named with words for the signs: `resnet50.at.conv4_block4`.
 
     Raises:
         ConfigError: an unknown model, a count below 1, an input that the network cannot take, or a head or a
@@ -90,11 +91,18 @@ def build(
     parts = _BUILDERS[spec.family](spec, inputs, drop_path)
     for _ in list_parts(spec.stages[:-1]):
         features = next(parts)
-    return keras.Model(inputs, add_head(spec, features, classes, head, dropout), name=spec.name)
+    logits = add_head(spec, features, classes, head, dropout)
+    return keras.Model(inputs, logits, name=write_network_name(spec.name))
 
 
 def _check_options(spec: ModelSpec, classes: int, channels: int, dropout: float, drop_path: float) -> None:
     """Refuse counts and rates that no network can have, and a drop path where there is none to drop."""
+    if keras.config.image_data_format() != "channels_last":
+        raise ConfigError(
+            f"Keras's image_data_format {keras.config.image_data_format()!r}",
+            "'channels_last'",
+            'keras.config.set_image_data_format("channels_last")',
+        )
     if classes < 1 or channels < 1:
         raise ConfigError(f"{classes} classes and {channels} channels", "at least 1 of each")
     if not 0.0 <= dropout < 1.0:

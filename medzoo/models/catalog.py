@@ -30,8 +30,8 @@ from medzoo.models.rows import (
     vit,
     xception,
 )
-from medzoo.models.rows.options import read_option
-from medzoo.specs import ModelSpec, Scalar, Stage, find_stage, list_parts
+from medzoo.models.rows.options import read_option, simplify_slim
+from medzoo.specs import HEAD, HEAD_STAGE, ModelSpec, Scalar, Stage, find_stage, list_parts
 
 #: A family joins with one line.
 FAMILIES: tuple[ModuleType, ...] = (
@@ -99,7 +99,10 @@ def find_model(name: str) -> ModelSpec:
         raise ConfigError(
             f"unknown model {name!r}", form + near, "medzoo models for the whole list, --model for another"
         )
-    changes = dict(change.split("=") for change in parsed["changes"].split("+")[1:])
+    pairs = [change.split("=") for change in parsed["changes"].split("+")[1:]]
+    changes = dict(pairs)
+    if len(changes) < len(pairs):
+        raise ConfigError(f"an option twice in {name!r}", "each option once")
     defaults = family.ROWS[parsed["row"]]
     unknown = next((key for key in changes if key not in family.CHANGES or key not in defaults), None)
     if unknown is not None:
@@ -130,7 +133,8 @@ def derive(row: str, changes: Mapping[str, Scalar], cut: str = "") -> ModelSpec:
     if family is None:
         raise ConfigError(f"unknown model {row!r}", nearest(row, [spec.name for spec in list_models()]))
     defaults: Mapping[str, Scalar] = family.ROWS[row]
-    new = {key: value for key, value in sorted(changes.items()) if value != defaults[key]}
+    plain = {key: simplify_slim(value) if key == "slim" else value for key, value in changes.items()}
+    new = {key: value for key, value in sorted(plain.items()) if value != defaults[key]}
     name = row + "".join(f"+{key}={_write(value)}" for key, value in new.items())
     spec: ModelSpec = family.describe_row(name, {**defaults, **new})
     return _cut(spec, cut) if cut else spec
@@ -145,8 +149,12 @@ def list_left_out(spec: ModelSpec) -> tuple[str, ...]:
     ('block4_*/*',)
     """
     kept = {part.name for part in list_parts(spec.stages)}
-    above = (part for part in list_parts(find_model(spec.row).stages) if part.name not in kept)
-    return tuple(f"{layers}/*" for part in above for layers in part.layers.split("|"))
+    row = find_model(spec.row)
+    above = (part for part in list_parts(row.stages) if part.name not in kept)
+    left_out = [f"{layers}/*" for part in above for layers in part.layers.split("|")]
+    if row.options.get("pooled_norm") and not spec.options.get("pooled_norm"):
+        left_out.append(f"{HEAD}_norm/*")
+    return tuple(left_out)
 
 
 def check_drop_path(spec: ModelSpec, rate: float) -> None:
@@ -173,7 +181,9 @@ def _write(value: Scalar) -> str:
     """Write an option's value as it is typed."""
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
 
 
 def _cut(spec: ModelSpec, name: str) -> ModelSpec:
@@ -188,4 +198,10 @@ def _cut(spec: ModelSpec, name: str) -> ModelSpec:
         blocks = whole.blocks[:kept]
         stages.append(replace(whole, output=blocks[-1].output, blocks=blocks))
     options = {key: 0.0 if key == "pooled_norm" else value for key, value in spec.options.items()}
-    return replace(spec, name=f"{spec.name}@{name}", options=options, stages=(*stages, spec.stages[-1]))
+    heads = spec.heads
+    if spec.options.get("pooled_norm"):
+        heads = ("gap", "flatten", "none")
+    if "token" in heads and not any(stage.name.startswith("block") for stage in stages):
+        heads = ("gap", "none")  # before any attention the class token knows nothing of the image
+    head = HEAD_STAGE if "token" not in heads else spec.stages[-1]
+    return replace(spec, name=f"{spec.name}@{name}", options=options, heads=heads, stages=(*stages, head))

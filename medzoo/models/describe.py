@@ -36,7 +36,14 @@ def describe(
         if _has_table(model, input_size, head):
             return read_table(model.name, classes, channels)
         target = describe_abstractly(model, classes, channels, input_size, head)
-        return replace(target, model=model.name, classes=classes, channels=channels)
+        return replace(
+            target,
+            model=model.name,
+            classes=classes,
+            channels=channels,
+            input_size=0 if input_size in (None, model.input_size) else input_size,
+            head="" if head in (None, model.heads[0]) else head,
+        )
     if not hasattr(model, "weights"):
         raise PlanError(f"a {type(model).__name__}", "a catalogue row or a built Keras model")
     return describe_network(model)

@@ -39,7 +39,7 @@ def add_head(spec: ModelSpec, features: Any, classes: int, head: str, dropout: f
         pooled = keras.layers.GlobalAveragePooling2D(name=f"{HEAD}_pool")(features)
     if epsilon:
         pooled = keras.layers.LayerNormalization(epsilon=epsilon, name=f"{HEAD}_norm")(pooled)
-    return _add_dense(pooled, classes, dropout, HEAD)
+    return _add_dense(pooled, classes, dropout, HEAD, str(spec.options.get("head_start", "glorot_uniform")))
 
 
 def _take_token(features: Any, index: int, suffix: str) -> Any:
@@ -49,8 +49,8 @@ def _take_token(features: Any, index: int, suffix: str) -> Any:
     return keras.layers.Flatten(name=f"{HEAD}_flatten{suffix}")(token)
 
 
-def _add_dense(pooled: Any, classes: int, dropout: float, name: str) -> Any:
+def _add_dense(pooled: Any, classes: int, dropout: float, name: str, start: str = "glorot_uniform") -> Any:
     """Build dropout and the dense layer of logits."""
     pooled = keras.layers.Dropout(dropout, name=f"{name}_dropout")(pooled)
     # A float32 head: softmax and loss of a 16-bit head lose the small probabilities.
-    return keras.layers.Dense(classes, dtype="float32", name=name)(pooled)
+    return keras.layers.Dense(classes, dtype="float32", kernel_initializer=start, name=name)(pooled)

@@ -37,7 +37,7 @@ def build_parts(spec: ModelSpec, inputs: Any, drop_path: float) -> Iterator[Any]
 
 def _add_bottleneck(features: Any, widths: BlockWidths, stride: int, name: str, is_torch: bool) -> Any:
     """Build a 1×1, a 3×3 and a 1×1 convolution with their norms, the shortcut's sum and the ReLU after it."""
-    shortcut = _shorten(features, widths.outer, stride, name, is_torch)
+    shortcut = _shorten(features, widths.outer, stride, name, is_torch, is_bottleneck=True)
     features = _convolve(features, widths.inner, 1, 1 if is_torch else stride, f"{name}_1", is_torch)
     features = keras.layers.ReLU(name=f"{name}_1_relu")(features)
     features = _convolve(features, widths.inner, 3, stride if is_torch else 1, f"{name}_2", is_torch)
@@ -49,7 +49,7 @@ def _add_bottleneck(features: Any, widths: BlockWidths, stride: int, name: str, 
 
 def _add_basic(features: Any, widths: BlockWidths, stride: int, name: str, is_torch: bool) -> Any:
     """Build two 3×3 convolutions with their norms, the shortcut's sum and the ReLU after it."""
-    shortcut = _shorten(features, widths.outer, stride, name, is_torch)
+    shortcut = _shorten(features, widths.outer, stride, name, is_torch, is_bottleneck=False)
     features = _convolve(features, widths.inner, 3, stride, f"{name}_1", is_torch)
     features = keras.layers.ReLU(name=f"{name}_1_relu")(features)
     features = _convolve(features, widths.outer, 3, 1, f"{name}_2", is_torch)
@@ -57,9 +57,13 @@ def _add_basic(features: Any, widths: BlockWidths, stride: int, name: str, is_to
     return keras.layers.ReLU(name=f"{name}_out")(features)
 
 
-def _shorten(features: Any, width: int, stride: int, name: str, is_torch: bool) -> Any:
-    """Build the 1×1 convolution of a shortcut where the sum's shape changes, and in a bottleneck's first block."""
-    if stride == 1 and features.shape[-1] == width:
+def _shorten(features: Any, width: int, stride: int, name: str, is_torch: bool, is_bottleneck: bool) -> Any:
+    """Build the 1×1 convolution of a shortcut where the sum's shape changes, and in a bottleneck's first block.
+
+    A stage's first bottleneck projects whatever the widths are: names do not depend on them.
+    """
+    is_first = name.endswith("_block1") and is_bottleneck
+    if stride == 1 and features.shape[-1] == width and not is_first:
         return features
     return _convolve(features, width, 1, stride, f"{name}_0", is_torch)
 

@@ -10,7 +10,7 @@ import keras
 from medzoo.errors import ConfigError, nearest
 from medzoo.models.catalog import find_model
 from medzoo.models.graph import find_graph, list_nodes
-from medzoo.specs import Stage
+from medzoo.specs import Stage, read_network_name
 
 
 def taps(model: keras.Model, stages: Sequence[Stage | str]) -> keras.Model:
@@ -57,7 +57,7 @@ def taps(model: keras.Model, stages: Sequence[Stage | str]) -> keras.Model:
 def _list_stages(name: str) -> Mapping[str, str]:
     """List the stages and blocks of a catalogue row with their output layers; of another model, none."""
     try:
-        stages = find_model(name).stages
+        stages = find_model(read_network_name(name)).stages
     except ConfigError:
         return {}
     return {part.name: part.output for stage in stages for part in (stage, *stage.blocks)}

@@ -16,10 +16,10 @@ from medzoo.data.dataset import SPLITS, Dataset
 from medzoo.data.images import find_unreadable
 from medzoo.data.open import open_dataset
 from medzoo.data.pipeline import check_channels, check_images, refuse_not_finite
-from medzoo.errors import ConfigError, DataError, WeightsError
+from medzoo.errors import ConfigError, DataError, PlanError, WeightsError
 from medzoo.models.catalog import check_drop_path, find_model, list_left_out
 from medzoo.models.describe import describe
-from medzoo.specs import ModelSpec, check_input_size, choose_head
+from medzoo.specs import ModelSpec, check_input_size, choose_head, write_network_name
 from medzoo.tensors import Source, source_from_arrays
 from medzoo.training.config import DataSection, TrainConfig, read_config
 from medzoo.training.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
@@ -96,12 +96,19 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     )
     channels = config.model.channels or dataset.channels
     check_channels(dataset, channels)
-    size = data.image_size or _choose_size(spec, dataset)
+    own_size = _find_own_size(spec, source, src)
+    size = data.image_size or own_size or _choose_size(spec, dataset)
     check_input_size(spec, size)
     target = describe(spec, len(dataset.classes), channels, size, config.model.head)
     source = align(source, target)
     ignored = (*(weights.ignore or ()), *list_left_out(spec))
-    plan = make_plan(source, target, rules, config.training.seed, ignored)
+    try:
+        plan = make_plan(source, target, rules, config.training.seed, ignored)
+    except PlanError as error:
+        if own_size in (None, size):
+            raise
+        remedy = f"--image-size {own_size}, the weights' own: tensors of {spec.name} follow the input's size"
+        raise PlanError(error.found, error.expected, remedy) from error
     if report and len(dataset.paths) > MANY_IMAGES:
         report(f"decoding {len(dataset.paths):,} images once, to find unreadable ones before training")
     check_pixels(dataset)
@@ -209,6 +216,14 @@ def check_pixels(dataset: Dataset) -> None:
         raise DataError(f"{culprit} cannot be decoded", "a whole image", "to replace or remove it")
 
 
+def _find_own_size(spec: ModelSpec, source: Source, src: str | None) -> int | None:
+    """Find the input size that the weights were made for, where tensors of the network follow it; else None."""
+    if not (spec.sized and len(source)):
+        return None
+    before = Path(src or "/") / "config.toml"
+    return read_config(before).data.image_size if before.is_file() else spec.input_size
+
+
 def _choose_size(spec: ModelSpec, dataset: Dataset) -> int:
     """Choose the input size: the images' own, between the least that the network takes and what it was made for."""
     if dataset.value_range is None:
@@ -221,8 +236,7 @@ def name_run(prepared: Prepared) -> str:
     """Name a run after its data, network, mode and seed."""
     weights, training = prepared.config.weights, prepared.config.training
     data = re.sub(r"[^\w.-]+", "-", prepared.dataset.name.removesuffix(".csv").removesuffix(".npz"))
-    network = re.sub(r"[^\w.@-]+", "-", prepared.spec.name)
-    return f"{data}-{network}-{weights.mode}-{training.seed}"
+    return f"{data}-{write_network_name(prepared.spec.name)}-{weights.mode}-{training.seed}"
 
 
 def announce(prepared: Prepared, is_given: bool, say: Report) -> None:

@@ -56,7 +56,8 @@ class Step:
 class Plan:
     """Every step of a transplant, what of the source is left over, and what a replay needs to know.
 
-    `dialect` is the one that was forced, or empty.
+    `dialect` is the one that was forced, or empty; `input_size` and `head` are 0 and empty where they are the
+    network's own.
     """
 
     steps: tuple[Step, ...]
@@ -68,6 +69,8 @@ class Plan:
     classes: int = 0
     channels: int = 0
     dialect: str = ""
+    input_size: int = 0
+    head: str = ""
 
     @property
     def coverage(self) -> float:
@@ -138,6 +141,8 @@ def make_plan(
         target.model,
         target.classes,
         target.channels,
+        input_size=target.input_size,
+        head=target.head,
     )
 
 
@@ -192,13 +197,14 @@ def _make_step(tensor: TensorSpec, source: Source, target: Target, rules: Sequen
 
 
 def _head_fits(tensor: TensorSpec, source: Source, target: Target) -> bool:
-    """Tell whether the source has a tensor's whole layer for as many features and classes."""
-    layer = tensor.name.rpartition("/")[0]
-    return all(
-        name in source and source[name].spec.shape == other.shape
-        for name, other in target.tensors.items()
-        if name.rpartition("/")[0] == layer
-    )
+    """Tell whether the source has this tensor for the same number of classes (the last axis).
+
+    A derived network that goes without layers of the source never takes its head: it read other features.
+    """
+    is_derived = "@" in target.model or "+" in target.model
+    if is_derived and any(name not in target.tensors for name in source):
+        return False
+    return tensor.name in source and source[tensor.name].spec.shape[-1:] == tensor.shape[-1:]
 
 
 def _check_step(step: Step, source: Source) -> Step:

@@ -56,8 +56,9 @@ def transfusion(stages: Sequence[Stage], upto: str) -> tuple[Rule, ...]:
     """
     below, _ = find_stage(stages, upto)
     rules = [Rule(_tensors_of(stage), "copy") for stage in below if stage.name != HEAD]
-    if any(stage.name == HEAD for stage in below):
-        rules.append(Rule(HEADS, "copy", {"otherwise": "fresh"}))
+    rules += [
+        Rule(_tensors_of(stage), "copy", {"otherwise": "fresh"}) for stage in below if stage.name == HEAD
+    ]
     return (*rules, Rule("*", "fresh"))
 
 

@@ -40,6 +40,8 @@ def format_record(plan: Plan, digests: Mapping[str, str], output_digest: str = "
         "model": plan.model,
         "classes": plan.classes,
         "channels": plan.channels,
+        "input_size": plan.input_size,
+        "head": plan.head,
         "source": plan.origin,
         "source_digest": plan.source_digest,
         "dialect": plan.dialect,
@@ -111,6 +113,8 @@ def read_plan(path: str | Path) -> PlanRecord:
             int(content["classes"]),
             int(content["channels"]),
             str(content.get("dialect", "")),
+            int(content.get("input_size", 0)),
+            str(content.get("head", "")),
         )
         digests = {row["target"]["name"]: row["digest"] for row in content["steps"] if row["digest"]}
         return PlanRecord(plan, digests, content["numpy"], content["output_digest"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from importlib import resources
 
@@ -19,7 +20,11 @@ from medzoo.tensors import INPUT, Role
 @pytest.fixture(scope="module")
 def networks() -> dict[str, keras.Model]:
     """Every row with the numbers of classes and channels that the tables know an option by."""
-    return {spec.name: build_abstractly(spec, parts.CLASSES, parts.CHANNELS) for spec in ROWS}
+    gc.disable()  # it would look through all the networks so far again and again
+    try:
+        return {spec.name: build_abstractly(spec, parts.CLASSES, parts.CHANNELS) for spec in ROWS}
+    finally:
+        gc.enable()
 
 
 def read_committed() -> dict[str, str]:

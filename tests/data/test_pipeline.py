@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from medzoo.contracts import Preprocessing, find_preprocessing
+from medzoo.contracts import LowContrastError, Preprocessing, find_preprocessing
 from medzoo.data.dataset import BYTE_RANGE, Dataset
 from medzoo.data.open import open_dataset
 from medzoo.data.phantom import make_phantom
@@ -295,6 +295,43 @@ def test_padding_leaves_a_square_of_the_size_bit_for_bit() -> None:
     assert np.array_equal(images, dataset.images)
 
 
+@pytest.mark.parametrize(
+    ("value_range", "border"),
+    [(BYTE_RANGE, 0.0), ((-1000.0, 1000.0), -1000.0), ((20.0, 90.0), 20.0), (None, None)],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(8, 4, 1), (4, 8, 1), (8, 4, 3)])
+def test_padding_is_the_lowest_value_that_is_declared(
+    value_range: tuple[float, float] | None, border: float | None, shape: tuple[int, int, int]
+) -> None:
+    """Without a declared range it is each image's own lowest."""
+    images = np.random.default_rng(1).uniform(30, 80, (2, *shape)).astype(np.float32)
+    images[1] += 5
+    table = pd.DataFrame({"id": ["0", "1"], "split": "train", "label": ["a", "b"]})
+    dataset = Dataset("floats", ("a", "b"), table, shape[-1], shape[:2], value_range, images=images)
+    rule: Any = {"fit": "pad", "interpolation": "nearest"}
+    contract = replace(make_units((2.0, 2.0, 2.0), (-7.0, -7.0, -7.0)), **rule)
+    padded, _ = collect(dataset, image_size=8, channels=shape[-1], preprocessing=contract)
+    scale, offset = (2.0, -7.0) if value_range == BYTE_RANGE else (1.0, 0.0)
+    first = 8 - shape[0], 8 - shape[1]
+    top, left = first[0] // 2, first[1] // 2
+    for made, image in zip(padded, images, strict=True):
+        wanted = np.full((8, 8, shape[-1]), image.min() if border is None else border, np.float32)
+        wanted[top : top + shape[0], left : left + shape[1]] = image
+        np.testing.assert_allclose(made, wanted * scale + offset, rtol=1e-6)
+
+
+def test_padding_of_files_of_another_range_is_the_lowest_value(write_image: Write, tmp_path: Path) -> None:
+    path = write_image("a.png", "L", (8, 4))
+    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
+    dataset = Dataset("one", ("a", "b"), table, 1, (4, 8), (-50.0, 300.0), paths=(path,))
+    for decoder in ("tensorflow", "pillow"):
+        one: Any = replace(dataset, decoder=decoder)  # type: ignore[arg-type]
+        images, _ = collect(one, image_size=8, preprocessing=replace(find_preprocessing("raw"), fit="pad"))
+        assert np.array_equal(images[0, 2:6, :, 0], np.asarray(Image.open(path)))
+        assert (images[0, [0, 1, 6, 7]] == -50).all()
+
+
 def _check(dataset: Dataset, split: str = "train", **options: Any) -> DataError | None:
     defaults = {
         "count": 8,
@@ -317,8 +354,9 @@ def test_images_within_the_range_pass_and_others_are_named() -> None:
         )
     small = replace(dataset, images=(dataset.images / 255).astype(np.float32))
     assert str(_check(small)) == (
-        "arrays: 8 of 20 train images span -1…-0.9922, pixels of 0…1 before the contract; expected -1…1, input "
-        "contract tf; try pixels of 0…255: these were scaled already, to 0…1 or -1…1"
+        "arrays: 8 of 20 train images span -1…-0.9922, pixels of 0…1 before the contract: all but blank, or "
+        "scaled to 0…1 or -1…1 before; expected -1…1, input contract tf; try to look at some, and pixels of "
+        "0…255 if they were scaled"
     )
     large = replace(dataset, images=dataset.images.astype(np.float32) * 10 - 1000)
     assert "expected -1…1, input contract tf" in str(_check(large))
@@ -351,6 +389,35 @@ def test_another_declared_range_is_held_to() -> None:
     assert "input contract caffe" in str(_check(declared, preprocessing=find_preprocessing("caffe")))
 
 
+def test_borders_count_as_what_reaches_the_network_but_are_no_contrast() -> None:
+    dataset = make_arrays(20, size=(8, 4))
+    assert dataset.images is not None
+    contract = replace(find_preprocessing("tf"), fit="pad")
+    assert _check(dataset, image_size=8, preprocessing=contract) is None
+    # Pictures within the contract, on borders beyond it.
+    images = (dataset.images / 127.5 - 1).astype(np.float32)
+    declared = replace(dataset, images=images, value_range=(-1.0, 1.0))
+    assert _check(declared, image_size=8, preprocessing=contract) is None
+    wide = replace(declared, value_range=(-1000.0, 1000.0))
+    assert "span -1000…" in str(_check(wide, image_size=8, preprocessing=contract))
+    assert _check(wide, image_size=8) is None
+    # White pictures have no contrast of their own.
+    white = replace(dataset, images=np.full_like(dataset.images, 250))
+    problem = _check(white, image_size=8, preprocessing=contract)
+    assert isinstance(problem, LowContrastError)
+    assert "pixels of 250…250" in str(problem)
+
+
+def test_files_of_another_declared_range_are_held_to_it(write_image: Write) -> None:
+    path = write_image("a.png", "L", (6, 6))
+    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
+    dataset = Dataset("one", ("a", "b"), table, 1, (6, 6), (0.0, 300.0), paths=(path,))
+    raw = find_preprocessing("raw")
+    assert _check(dataset, preprocessing=raw) is None
+    wrong = _check(replace(dataset, value_range=(0.0, 1.0)), preprocessing=raw)
+    assert "expected 0…1, the data set's value_range" in str(wrong)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_the_first_image_that_is_not_finite_is_named(value: float) -> None:
     dataset = make_arrays(20)
@@ -362,3 +429,5 @@ def test_the_first_image_that_is_not_finite_is_named(value: float) -> None:
         refuse_not_finite(dataset, images)
     with pytest.raises(DataError, match="arrays: image '7' holds NaN or infinity"):
         _check(replace(dataset, images=images), count=20)
+    with pytest.raises(DataError, match="arrays: image '7' holds NaN or infinity"):
+        _check(replace(dataset, images=images, value_range=(0.0, 300.0)), count=20)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
 import numpy as np
 import pytest
 
@@ -9,7 +14,7 @@ import medzoo
 from medzoo.errors import ConfigError
 from medzoo.models.catalog import derive, list_left_out
 from medzoo.models.describe import describe_abstractly
-from medzoo.specs import list_parts
+from medzoo.specs import list_parts, read_network_name, write_network_name
 from medzoo.tensors import Role, Target
 
 MOVING = {Role.MOVING_MEAN, Role.MOVING_VARIANCE}
@@ -171,7 +176,7 @@ def test_names_are_canonical() -> None:
         ("cbr_tiny+padding=reflect", "one of same, valid"),
         ("cbr_tiny+bias=maybe", "true or false"),
         ("densenet121+slim=conv3:5", "slim factor 5 does not divide 32 channels"),
-        ("mobilenet_100+alpha=0", "leaves no channels"),
+        ("mobilenet_100+alpha=0", "1/32 or more"),
         ("resnet50+", "NAME@STAGE"),
         ("resnet50@a@b", "NAME@STAGE"),
         ("resnet5", "unknown model 'resnet5'; expected one of .*'resnet50'"),
@@ -204,3 +209,158 @@ def test_a_cut_network_s_head_starts_afresh_whole() -> None:
     methods = {step.target.name: step.method for step in plan.steps}
     assert methods["head/kernel"] == methods["head/bias"] == "fresh"
     assert methods["block2_conv/kernel"] == "copy"
+
+
+@pytest.mark.slow
+def test_a_derived_network_trains_in_a_graph() -> None:
+    """TensorFlow's graphs refuse the signs of derived names, and take the words for them."""
+    name = "cbr_tiny+slim=block1:4+width=0.5@block2"
+    model = medzoo.build(name, classes=2, channels=1, input_size=16)
+    assert model.name == "cbr_tiny.with.slim.is.block1.by.4.with.width.is.0.5.at.block2"
+    model.compile("sgd", "mse", jit_compile=False)
+    images, answers = np.ones((4, 16, 16, 1), "float32"), np.ones((4, 2), "float32")
+    losses = model.fit(images, answers, epochs=2, verbose=0).history["loss"]
+    assert losses[1] < losses[0]
+    outer = medzoo.taps(model, ["block1"])
+    assert outer.predict(images, verbose=0)["block1"].shape == (4, 8, 8, 16)
+
+
+def test_names_of_networks_can_be_read_back() -> None:
+    for spec in medzoo.list_models():
+        for part in (*spec.stages, *list_parts(spec.stages)):
+            name = f"{spec.name}+slim={part.name}:2+width=0.5@{part.name}"
+            assert read_network_name(write_network_name(name)) == name
+
+
+def copy_of_row(name: str, head: str | None = None) -> dict[str, str]:
+    """Plan a copy of a whole row's weights, 1,000 classes, into a derived network; give each tensor's method."""
+    spec = medzoo.find_model(name)
+    whole = medzoo.describe(spec.row)
+    source = medzoo.source_from_arrays(
+        {key: np.broadcast_to(np.float32(1), tensor.shape) for key, tensor in whole.tensors.items()}
+    )
+    target = medzoo.describe(spec, head=head)
+    plan = medzoo.make_plan(source, target, medzoo.recipes.copy(spec.stages), ignore=list_left_out(spec))
+    return {step.target.name: step.method for step in plan.steps}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet50_torch@conv5_block2",
+        "vit_ti16@block3",
+        "vit_ti16@embed",
+        "deit_ti16_distilled@block2",
+        "deit_ti16+depth=5@block4",
+        "bit_r50x1@block4_unit1",
+        "swin_t@stage4_block1",
+        "convnext_tiny@stage_1",
+        "convnext_tiny@stage_3_block_1",
+        "densenet121@pool3",
+        "mobilenet_v3_small_100@last",
+        "efficientnetb0@block6",
+        "vgg16+top=gap@block3_conv2",
+    ],
+)
+def test_a_cut_takes_its_row_s_weights_but_never_its_head(name: str) -> None:
+    """Also where head and features have the whole network's shapes."""
+    methods = copy_of_row(name)
+    assert {key for key, method in methods.items() if method == "fresh"} == {
+        key for key in methods if key.startswith("head")
+    }
+    assert set(methods.values()) == {"fresh", "copy"}
+
+
+@pytest.mark.parametrize("name", ["deit_s16+depth=5", "vgg16+top=gap"])
+def test_a_shallower_network_takes_its_row_s_weights(name: str) -> None:
+    assert "copy" in copy_of_row(name).values()
+
+
+def test_before_any_attention_there_is_no_class_token_to_read() -> None:
+    spec = medzoo.find_model("vit_ti16@embed")
+    assert spec.heads == ("gap", "none")
+    model = medzoo.build(spec, classes=2, channels=1, input_size=32)
+    images = np.random.default_rng(0).normal(size=(1, 32, 32, 1)).astype("float32")
+    assert not np.allclose(model(images), model(-images))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "resnet50_torch", "resnet50v2", "bit_r50x1"])
+def test_names_of_layers_do_not_depend_on_widths(name: str) -> None:
+    spec = medzoo.find_model(name)
+    names = set(medzoo.describe(name).tensors)
+    # Four times thinner, a bottleneck of the second stage keeps the channels that it gets.
+    few = "2" if spec.family == "bit" else "4"
+    for change in ("width=2", f"slim={spec.stages[0].name}:{few}", f"slim={spec.stages[2].name}:2"):
+        assert set(medzoo.describe(f"{name}+{change}").tensors) == names, change
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("resnet50+width=1.015625", "resnet50+width=1.015625"),
+        ("mobilenet_100+alpha=0.7500001", "mobilenet_100+alpha=0.7500001"),
+        ("resnet50+width=2.0", "resnet50+width=2"),
+        ("resnet50+slim=conv3:02", "resnet50+slim=conv3:2"),
+        ("resnet50+slim=conv3:1", "resnet50"),
+        ("cbr_tiny+slim=", "cbr_tiny"),
+    ],
+)
+def test_a_name_is_read_back_as_the_same_network(name: str, canonical: str) -> None:
+    spec = medzoo.find_model(name)
+    assert spec.name == canonical
+    assert medzoo.find_model(canonical) == spec
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet50+width=2+width=0.5", "an option twice"),
+        ("resnet50+slim=conv3:²", "expected STAGE:FACTOR"),
+        ("resnet18+slim=conv1:2", "unprojected; expected one of conv2, conv3, conv4"),
+        ("densenet121+slim=conv5:2", "no stage 'conv5' to thin above"),
+        ("mobilenet_100+alpha=inf", "1/32 or more, at most 8"),
+        ("mobilenet_100+alpha=nan", "1/32 or more, at most 8"),
+    ],
+)
+def test_more_that_cannot_be_derived(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        medzoo.find_model(name)
+
+
+def test_a_new_task_s_head_starts_at_zero_in_bit() -> None:
+    model = medzoo.build("bit_r50x1@root", classes=2, channels=1, input_size=32)
+    assert not np.asarray(model.get_layer("head").kernel).any()
+    assert medzoo.describe("bit_r50x1").tensors["head/kernel"].initializer.scale == 0.0
+
+
+def test_channels_first_is_refused() -> None:
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ConfigError, match="'channels_last'"):
+            medzoo.build("cbr_tiny")
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vit_ti16@block1", "swin_t@stage1", "bit_r50x1@root", "convnext_tiny@stem"])
+def test_a_saved_network_loads_in_a_fresh_process(name: str, tmp_path: Path) -> None:
+    size = 32
+    model = medzoo.build(name, classes=2, channels=1, input_size=size)
+    model.save(tmp_path / "network.keras")
+    images = np.linspace(0, 1, size * size, dtype="float32").reshape(1, size, size, 1)
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import medzoo, numpy; model = medzoo.load_model('network.keras'); "
+        "numpy.save('answers.npy', numpy.asarray(model(numpy.load('images.npy'))))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    assert np.allclose(np.load(tmp_path / "answers.npy"), model(images), atol=1e-5)
+
+
+def test_what_is_no_saved_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.keras").write_bytes(b"nothing")
+    with pytest.raises(medzoo.MedzooError, match="Keras cannot load"):
+        medzoo.load_model(tmp_path / "a.keras")
+    with pytest.raises(medzoo.MedzooError, match="no file"):
+        medzoo.load_model(tmp_path / "b.keras")

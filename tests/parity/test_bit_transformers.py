@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from foreign import require
 
 import medzoo
-from medzoo.models.bit import build_parts
-from medzoo.models.rows.bit import describe_row
-from medzoo.specs import ModelSpec, list_parts
-from medzoo.tensors import name_variables
+from medzoo.models.rows.bit import ROWS, describe_row
+from medzoo.specs import list_parts
 
 torch = require("torch")
 transformers = require("transformers")
@@ -29,10 +26,10 @@ EPSILON = 1e-10
 NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
     "narrow": (
         {"embedding_size": 32, "hidden_sizes": [128, 256, 512], "depths": [2, 3, 1]},
-        {"depths": "2-3-1", "width": 0.5, "slim": ""},
+        {"depths": "2-3-1", "width": 0.5},
         75,
     ),
-    "bit_r50x1": ({}, {"depths": "3-4-6-3", "width": 1.0, "slim": ""}, 96),
+    "bit_r50x1": ({}, {}, 96),
 }
 
 
@@ -83,40 +80,28 @@ def run_theirs(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
     return {**taken, "head": answer.logits.numpy()}
 
 
-def build_ours(spec: ModelSpec, size: int, classes: int) -> keras.Model:
-    """Build our network: the outputs of every part, and of a head of our own, by name."""
-    image = keras.Input((size, size, 3), name="image")
-    outputs = list(build_parts(spec, image, 0.0))
-    pooled = keras.layers.GlobalAveragePooling2D(name="head_pool")(outputs[-1])
-    outputs.append(keras.layers.Dense(classes, name="head")(pooled))
-    return keras.Model(image, {p.name: o for p, o in zip(list_parts(spec.stages), outputs, strict=True)})
-
-
-def fill_ours(model: keras.Model, path: Path) -> None:
-    """Fill every variable of our network from a file of transformers, and use all of it."""
-    source = medzoo.open_weights(path)
-    assert source.dialect == "hf_bit"
-    variables = name_variables(model)
-    assert set(variables) == set(source)
-    for name, variable in variables.items():
-        variable.assign(source[name].read())
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_unit_answers_as_transformers_does(name: str, tmp_path: Path) -> None:
     configuration, options, size = NETWORKS[name]
     theirs = make_theirs(configuration)
     theirs.save_pretrained(tmp_path)
-    ours = build_ours(describe_row(name, options), size, classes=7)
-    fill_ours(ours, tmp_path / "model.safetensors")
+    spec = describe_row(name, {**ROWS["bit_r50x1"], **options})
+    ours = medzoo.build(spec, classes=7, channels=3, input_size=size)
+    source = medzoo.open_weights(tmp_path / "model.safetensors")
+    assert source.dialect == "hf_bit"
+    plan = medzoo.make_plan(source, medzoo.describe(ours), medzoo.recipes.copy())
+    assert plan.coverage == 1.0
+    assert not plan.unused
+    medzoo.apply(plan, source, ours)
     images = np.random.default_rng(6).uniform(-1, 1, (2, size, size, 3)).astype("float32")
     expected = run_theirs(theirs, images)
-    given = {part: np.asarray(output) for part, output in ours(images).items()}
+    tapped = medzoo.taps(ours, list_parts(spec.stages[:-1]))(images, training=False)
+    given = {**tapped, "head": ours(images, training=False)}
     assert set(given) == set(expected)
     errors = {}
     for part, output in given.items():
         assert output.shape == expected[part].shape, part
-        errors[part] = float(np.abs(output - expected[part]).max() / np.abs(expected[part]).max())
+        errors[part] = float(np.abs(np.asarray(output) - expected[part]).max() / np.abs(expected[part]).max())
     assert max(errors.values()) <= TOLERANCE, errors
 
 

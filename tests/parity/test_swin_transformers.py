@@ -11,9 +11,9 @@ import pytest
 from foreign import require
 
 import medzoo
-from medzoo.models import swin
 from medzoo.models.rows.swin import ROWS, describe_row
-from medzoo.specs import list_parts
+from medzoo.specs import Stage, list_parts
+from medzoo.tensors import Source
 
 torch = require("torch")
 transformers = require("transformers")
@@ -70,7 +70,7 @@ def run_theirs(model: Any, images: np.ndarray) -> tuple[dict[str, np.ndarray], n
 
 
 def build(config: dict[str, Any], size: int, window: int) -> tuple[keras.Model, list[str]]:
-    """Build our network of the same sizes, for images of `size`, with every sub-block's output."""
+    """Build our network of the same sizes, for images of `size`; name the layers that every sub-block ends with."""
     heads = config["num_heads"][0]
     options = {
         "depths": "-".join(map(str, config["depths"])),
@@ -79,12 +79,27 @@ def build(config: dict[str, Any], size: int, window: int) -> tuple[keras.Model, 
         "window": window,
     }
     spec = describe_row("swin_t", {**ROWS["swin_t"], **options})
-    inputs = keras.Input((size, size, 3))
-    *_, features = swin.build_parts(spec, inputs, 0.0)
-    model = keras.Model(inputs, features)
-    names = [part.output for part in list_parts(spec.stages)[:-1]]
+    names = [part.output for part in list_parts(spec.stages[:-1])]
     names += [name.replace("add2", "add1") for name in names if name.endswith("add2")]
-    return keras.Model(inputs, [model.get_layer(name).output for name in names]), names
+    return medzoo.build(spec, classes=5, channels=3, input_size=size), names
+
+
+def fill_ours(model: keras.Model, source: Source) -> None:
+    """Copy a source's weights into our network: all of them, and nothing else."""
+    plan = medzoo.make_plan(source, medzoo.describe(model), medzoo.recipes.copy())
+    assert plan.coverage == 1.0
+    assert not plan.unused
+    medzoo.apply(plan, source, model)
+
+
+def compare(model: keras.Model, names: list[str], theirs: Any, images: np.ndarray) -> None:
+    """Compare what leaves every sub-block, and the logits."""
+    expected, logits = run_theirs(theirs, images)
+    assert set(expected) == set(names)
+    outputs = medzoo.taps(model, [Stage(name, name, name) for name in names])(images, training=False)
+    for name in names:
+        assert_near(outputs[name], expected[name], name)
+    assert_near(model(images, training=False), logits, "logits")
 
 
 def assert_near(given: Any, expected: np.ndarray, name: str) -> None:
@@ -123,20 +138,10 @@ def assert_near(given: Any, expected: np.ndarray, name: str) -> None:
 def test_every_block_and_the_logits(config: dict[str, Any], size: int, tmp_path: Path) -> None:
     theirs = make(config)
     theirs.save_pretrained(tmp_path)
-    weights = medzoo.open_weights(tmp_path / "model.safetensors")
     model, names = build(config, size, theirs.config.window_size)
-    assert {weight.path for weight in model.weights} | {"head/kernel", "head/bias"} == set(weights)
-    for weight in model.weights:
-        weight.assign(weights[weight.path].read())
+    fill_ours(model, medzoo.open_weights(tmp_path / "model.safetensors"))
     images = np.random.default_rng(3).normal(size=(2, size, size, 3)).astype("float32")
-    expected, logits = run_theirs(theirs, images)
-    assert set(expected) == set(names)
-    outputs = dict(zip(names, model(images, training=False), strict=True))
-    for name in names:
-        assert_near(outputs[name], expected[name], name)
-    pooled = np.asarray(outputs["norm"]).mean(axis=(1, 2))
-    given = pooled @ weights["head/kernel"].read() + weights["head/bias"].read()
-    assert_near(given, logits, "logits")
+    compare(model, names, theirs, images)
 
 
 @pytest.mark.parametrize("side", [1, 3, 5])
@@ -148,16 +153,13 @@ def test_a_map_smaller_than_the_window_is_one_window_of_its_size(side: int, tmp_
     weights = medzoo.open_weights(tmp_path / "model.safetensors")
     model, names = build(config, 4 * side, 7)
     rng = np.random.default_rng(5)
-    for weight in model.weights:
-        values = weights[weight.path].read()
-        if weight.path.endswith("relative_position_bias_table"):
+    arrays = {name: weight.read() for name, weight in weights.items()}
+    for name, values in arrays.items():
+        if name.endswith("relative_position_bias_table"):
             large = rng.normal(size=(13, 13, 2)).astype("float32")
             middle = slice(7 - side, 6 + side)
             large[middle, middle] = values.reshape(2 * side - 1, 2 * side - 1, 2)
-            values = large.reshape(169, 2)
-        weight.assign(values)
+            arrays[name] = large.reshape(169, 2)
+    fill_ours(model, medzoo.source_from_arrays(arrays))
     images = rng.normal(size=(2, 4 * side, 4 * side, 3)).astype("float32")
-    expected, _ = run_theirs(theirs, images)
-    outputs = dict(zip(names, model(images, training=False), strict=True))
-    for name in names:
-        assert_near(outputs[name], expected[name], name)
+    compare(model, names, theirs, images)

@@ -11,9 +11,8 @@ import pytest
 from foreign import require
 
 import medzoo
-from medzoo.models import vit
 from medzoo.models.rows.vit import ROWS, describe_row
-from medzoo.specs import list_parts
+from medzoo.specs import ModelSpec, Stage, list_parts
 
 torch = require("torch")
 transformers = require("transformers")
@@ -82,11 +81,6 @@ def assert_near(given: Any, expected: np.ndarray, name: str) -> None:
     assert error <= 1e-4, f"{name}: relative error {error:.2e}"
 
 
-def connect(values: Any, weights: Any, name: str) -> np.ndarray:
-    """Apply a head."""
-    return np.asarray(values) @ weights[f"{name}/kernel"].read() + weights[f"{name}/bias"].read()
-
-
 def make(kind: str, config: dict[str, Any]) -> Any:
     if kind == "vit":
         return transformers.ViTForImageClassification(transformers.ViTConfig(**config))
@@ -96,21 +90,28 @@ def make(kind: str, config: dict[str, Any]) -> Any:
     return transformers.DeiTForImageClassification(made)
 
 
-def build(row: str, config: dict[str, Any]) -> tuple[keras.Model, list[str]]:
-    """Build our network of the same sizes with every sub-block's output."""
-    epsilon = config.get("layer_norm_eps", 1e-12)  # their default
+def derive(row: str, config: dict[str, Any], pre_logits: bool = False) -> ModelSpec:
+    """Describe our network of the same sizes."""
     heads = config["num_attention_heads"]
-    sizes = {"patch": config["patch_size"], "depth": config["num_hidden_layers"], "heads": heads}
-    spec = describe_row(
-        row,
-        {**ROWS[row], **sizes, "head_size": config["hidden_size"] // heads, "epsilon": epsilon},
-    )
-    inputs = keras.Input((config["image_size"], config["image_size"], 3))
-    *_, features = vit.build_parts(spec, inputs, 0.0)
-    model = keras.Model(inputs, features)
-    names = [part.output for part in list_parts(spec.stages)[:-1]]
-    names += [f"block{block}_add1" for block in range(1, config["num_hidden_layers"] + 1)]
-    return keras.Model(inputs, [model.get_layer(name).output for name in names]), names
+    sizes = {
+        "patch": config["patch_size"],
+        "depth": config["num_hidden_layers"],
+        "heads": heads,
+        "head_size": config["hidden_size"] // heads,
+        "epsilon": config.get("layer_norm_eps", 1e-12),  # their default
+    }
+    return describe_row(row, {**ROWS[row], **sizes, "pre_logits": pre_logits})
+
+
+def fill_ours(model: keras.Model, path: Path) -> list[str]:
+    """Copy a file's weights into our network, all of them; give the tensors that it does not hold."""
+    source = medzoo.open_weights(path / "model.safetensors")
+    plan = medzoo.make_plan(source, medzoo.describe(model), medzoo.recipes.copy())
+    assert not plan.unused
+    medzoo.apply(plan, source, model)
+    started = [step.target.name for step in plan.steps if not step.uses_source]
+    assert (plan.coverage == 1.0) == (not started)
+    return started
 
 
 @pytest.mark.parametrize(
@@ -127,41 +128,45 @@ def build(row: str, config: dict[str, Any]) -> tuple[keras.Model, list[str]]:
 def test_every_block_and_the_logits(kind: str, row: str, config: dict[str, Any], tmp_path: Path) -> None:
     theirs = fill(make(kind, config))
     theirs.save_pretrained(tmp_path)
-    weights = medzoo.open_weights(tmp_path / "model.safetensors")
-    model, names = build(row, config)
-    heads = {name for name in weights if name.startswith("head")}
-    assert {weight.path for weight in model.weights} | heads == set(weights)
-    for weight in model.weights:
-        weight.assign(weights[weight.path].read())
     size = config["image_size"]
+    spec = derive(row, config)
+    ours = medzoo.build(spec, classes=config["num_labels"], channels=3, input_size=size)
+    # DeiT without its teacher's head is a network of one head.
+    missing = ["head_distillation/kernel", "head_distillation/bias"] if kind == "deit" else []
+    assert fill_ours(ours, tmp_path) == missing
     images = np.random.default_rng(3).normal(size=(2, size, size, 3)).astype("float32")
     expected, output = run_theirs(theirs, images)
+    names = [part.output for part in list_parts(spec.stages[:-1])]
+    names += [f"block{block}_add1" for block in range(1, config["num_hidden_layers"] + 1)]
     assert set(expected) == set(names)
-    outputs = dict(zip(names, model(images, training=False), strict=True))
+    heads = [layer.name for layer in ours.layers if isinstance(layer, keras.layers.Dense)]
+    heads = [name for name in heads if name.startswith("head")]
+    layers = [Stage(name, name, name) for name in names + heads]
+    outputs = medzoo.taps(ours, layers)(images, training=False)
     for name in names:
         assert_near(outputs[name], expected[name], name)
-    logits = connect(outputs["norm"][:, 0], weights, "head")
+    if kind == "deit":
+        assert_near(outputs["head"], output.logits.numpy(), "head")
+        return
     if kind == "teacher":
-        assert_near(logits, output.cls_logits.numpy(), "head")
-        teacher = connect(outputs["norm"][:, 1], weights, "head_distillation")
-        assert_near(teacher, output.distillation_logits.numpy(), "head_distillation")
-        logits = (logits + teacher) / 2
-    assert_near(logits, output.logits.numpy(), "logits")
+        assert_near(outputs["head"], output.cls_logits.numpy(), "head")
+        assert_near(outputs["head_distillation"], output.distillation_logits.numpy(), "head_distillation")
+    assert_near(ours(images, training=False), output.logits.numpy(), "logits")
 
 
 def test_the_layer_before_the_head_is_their_pooler(tmp_path: Path) -> None:
+    """Seen through our head of the class token, which gives what it gets where its kernel is the identity."""
     theirs = fill(transformers.ViTModel(transformers.ViTConfig(**SMALL)))
     theirs.save_pretrained(tmp_path)
-    weights = medzoo.open_weights(tmp_path / "model.safetensors")
-    sizes = {"patch": 4, "depth": 4, "heads": 3, "head_size": 8, "epsilon": 1e-12, "pre_logits": True}
-    spec = describe_row("vit_ti16", {**ROWS["vit_ti16"], **sizes})
-    inputs = keras.Input((20, 20, 3))
-    *_, features = vit.build_parts(spec, inputs, 0.0)
-    model = keras.Model(inputs, features)
-    assert {weight.path for weight in model.weights} == set(weights)
-    for weight in model.weights:
-        weight.assign(weights[weight.path].read())
-    images = np.random.default_rng(3).normal(size=(2, 20, 20, 3)).astype("float32")
+    width, size = SMALL["hidden_size"], SMALL["image_size"]
+    spec = derive("vit_ti16", SMALL, pre_logits=True)
+    bare = medzoo.build(spec, channels=3, input_size=size, head="none")
+    assert fill_ours(bare, tmp_path) == []
+    ours = medzoo.build(spec, classes=width, channels=3, input_size=size)
+    assert fill_ours(ours, tmp_path) == ["head/kernel", "head/bias"]
+    ours.get_layer("head").set_weights([np.eye(width), np.zeros(width)])
+    images = np.random.default_rng(3).normal(size=(2, size, size, 3)).astype("float32")
     with torch.no_grad():
         expected = theirs(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).pooler_output.numpy()
-    assert_near(model(images)[:, 0], expected, "pre_logits")
+    assert_near(ours(images, training=False), expected, "pre_logits")
+    assert_near(bare(images, training=False)[:, 0], expected, "pre_logits")

@@ -55,18 +55,47 @@ def test_images_within_the_contract_say_nothing(prepare_with: Callable) -> None:
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_every_split_is_looked_at(prepare_with: Callable, split: str) -> None:
-    scaled = with_pixels(make_arrays(), lambda images: images / 255, split)
-    prepared = prepare_with(scaled)
+    beyond = with_pixels(make_arrays(), lambda images: images * 2, split)
+    prepared = prepare_with(beyond)
     (warning,) = prepared.warnings
-    assert f"{split} images span -1…-0.9922" in warning
+    assert f"{split} images span -1…3" in warning
     assert "expected -1…1, input contract tf" in warning
     said: list[str] = []
     announce(prepared, True, said.append)
     assert said.count(f"warning: {warning}") == 1
     assert describe_environment(prepared)["warnings"] == [warning]
     with pytest.raises(DataError) as refused:
-        prepare_with(scaled, ("data.strict", True))
+        prepare_with(beyond, ("data.strict", True))
     assert str(refused.value) == warning
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda images: (images > 128).astype(np.float32),
+        lambda images: 60 + images * 12 / 255,
+        lambda images: np.full_like(images, 200),
+        lambda images: images / 255,
+    ],
+    ids=["masks", "grey", "uniform", "scaled"],
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_little_contrast_is_warned_of_and_never_refused(
+    prepare_with: Callable, change: Callable[[np.ndarray], np.ndarray], split: str
+) -> None:
+    doubtful = with_pixels(make_arrays(), change, split)
+    (warning,) = prepare_with(doubtful).warnings
+    assert f"{split} images span" in warning
+    assert "all but blank, or" in warning
+    assert prepare_with(doubtful, ("data.strict", True)).warnings == (warning,)
+
+
+def test_strict_refuses_what_lies_beyond_also_after_a_doubt(prepare_with: Callable) -> None:
+    doubtful = with_pixels(make_arrays(), lambda images: images / 255, "train")
+    both = with_pixels(doubtful, lambda images: images * 2, "test")
+    assert len(prepare_with(both).warnings) == 2
+    with pytest.raises(DataError, match="test images span"):
+        prepare_with(both, ("data.strict", True))
 
 
 def test_an_image_that_is_not_finite_is_always_refused(prepare_with: Callable) -> None:
@@ -208,7 +237,7 @@ def test_a_network_of_five_channels_is_trained(monkeypatch: pytest.MonkeyPatch, 
 
 
 def write_masks(folder: Path) -> Path:
-    """Write PNGs whose pixels are 0 and 1: images that were scaled before they were saved."""
+    """Write PNGs whose pixels are 0 and 1."""
     for number in range(24):
         path = folder / "set" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,11 +250,19 @@ def test_strict_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = write_masks(tmp_path)
+    dataset = with_pixels(make_arrays(), lambda images: images * 2, "train")
+    monkeypatch.setattr(module, "open_dataset", lambda *arguments, **options: dataset)
     with pytest.raises(SystemExit) as stopped:
-        main(["train", "--data", str(folder), "--strict", "--out", "run", "--epochs", "1"])
+        main(["train", "--data", "set", "--strict", "--out", "run", "--epochs", "1"])
     assert stopped.value.code == 1
     last = capfd.readouterr().err.splitlines()[-1]
-    assert "span -1…-0.9922" in last
+    assert "span -1…3" in last
     assert "expected -1…1, input contract tf" in last
     assert not (tmp_path / "run").exists()
+
+
+def test_masks_pass_strict_with_a_warning(tmp_path: Path) -> None:
+    settings = [("data.source", str(write_masks(tmp_path))), ("data.strict", True)]
+    warnings = prepare(make_config(CHEAP, settings)).warnings
+    assert warnings
+    assert all("span -1…-0.9922" in warning and "all but blank, or" in warning for warning in warnings)

@@ -17,7 +17,13 @@ _DEPTHS = {50: "3-4-6-3", 101: "3-4-23-3", 152: "3-8-36-3"}
 _RELEASED = ((50, 1), (50, 3), (101, 1), (101, 3), (152, 2), (152, 4))
 
 ROWS: Mapping[str, Mapping[str, Scalar]] = {
-    f"bit_r{depth}x{width}": {"depths": _DEPTHS[depth], "width": float(width), "slim": ""}
+    f"bit_r{depth}x{width}": {
+        "depths": _DEPTHS[depth],
+        "width": float(width),
+        "slim": "",
+        # A new task's head starts at zero, as in the released code.
+        "head_start": "zeros",
+    }
     for depth, width in _RELEASED
 }
 CHANGES: Mapping[str, str] = {

@@ -37,4 +37,13 @@ def describe_row(name: str, options: Mapping[str, Scalar]) -> ModelSpec:
             for block in range(depth)
         )
         stages.append(Stage(f"stage_{number}", f"stage_{number}_*", blocks[-1].output, blocks))
-    return ModelSpec(name, "convnext", options, (*stages, HEAD_STAGE), 224, 32, PREPROCESSINGS["torch"])
+    return ModelSpec(
+        name,
+        "convnext",
+        options,
+        (*stages, HEAD_STAGE),
+        224,
+        32,
+        PREPROCESSINGS["torch"],
+        heads=("gap", "none"),
+    )

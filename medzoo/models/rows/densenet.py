@@ -40,6 +40,7 @@ def describe_row(name: str, options: Mapping[str, Scalar]) -> ModelSpec:
         if number <= len(depths):
             stages.append(Stage(f"pool{number}", f"pool{number}_*", f"pool{number}_pool"))
     stages += [Stage("norm", "bn|relu", "relu"), HEAD_STAGE]
-    _, factor = read_slim(name, str(options["slim"]), stages)
+    # Above the last dense block there is only a norm: nothing to thin.
+    _, factor = read_slim(name, str(options["slim"]), [*stages[:-2], stages[-1]])
     divide_width(name, GROWTH, factor)
     return ModelSpec(name, "densenet", options, tuple(stages), 224, 32, PREPROCESSINGS["torch"])

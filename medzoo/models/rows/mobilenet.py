@@ -10,6 +10,9 @@ from medzoo.specs import HEAD_STAGE, ModelSpec, Scalar, Stage
 ROWS: Mapping[str, Mapping[str, Scalar]] = {
     f"mobilenet_{round(100 * alpha):03}": {"alpha": alpha} for alpha in (0.25, 0.5, 0.75, 1.0)
 }
+#: No MobileNet that anyone trains is wider.
+WIDEST_ALPHA = 8
+
 CHANGES: Mapping[str, str] = {"alpha": "a factor on all channels above 0, such as 0.35"}
 
 
@@ -19,8 +22,8 @@ def describe_row(name: str, options: Mapping[str, Scalar]) -> ModelSpec:
     Raises:
         ConfigError: an alpha that leaves no channels.
     """
-    if float(options["alpha"]) * 32 < 1:
-        raise ConfigError(f"alpha={options['alpha']} leaves no channels in {name}", "1/32 or more")
+    if not 1 / 32 <= float(options["alpha"]) <= WIDEST_ALPHA:
+        raise ConfigError(f"alpha={options['alpha']:g} for {name}", f"1/32 or more, at most {WIDEST_ALPHA}")
     stem = Stage("stem", "conv1|conv1_*", "conv1_relu")
     blocks = (
         Stage(

@@ -71,7 +71,7 @@ def read_slim(row: str, slim: str, stages: Sequence[Stage]) -> tuple[str, int]:
     if not slim:
         return "", 1
     name, colon, factor = slim.partition(":")
-    if not colon or not factor.isdigit() or int(factor) < 1:
+    if not colon or not (factor.isascii() and factor.isdigit()) or not 1 <= int(factor) <= WIDEST:
         raise ConfigError(f"slim={slim!r} for {row}", "STAGE:FACTOR, such as slim=conv3:2")
     parts = list_parts(stages)
     # Above the last part below the head there is nothing to thin.
@@ -80,6 +80,18 @@ def read_slim(row: str, slim: str, stages: Sequence[Stage]) -> tuple[str, int]:
     if name not in known:
         raise ConfigError(f"slim={slim!r}: no stage {name!r} to thin above in {row}", nearest(name, known))
     return name, int(factor)
+
+
+def simplify_slim(slim: Scalar) -> Scalar:
+    """Write the option `slim` in its one form: no zeros before the factor, and nothing for a factor of one.
+
+    >>> simplify_slim("conv3:02"), simplify_slim("conv3:1"), simplify_slim("conv3")
+    ('conv3:2', '', 'conv3')
+    """
+    name, colon, factor = str(slim).partition(":")
+    if not colon or not (factor.isascii() and factor.isdigit()):
+        return slim  # refused where the stages are known
+    return "" if int(factor) == 1 else f"{name}:{int(factor)}"
 
 
 def check_choice(row: str, key: str, value: Scalar, allowed: Collection[Scalar]) -> None:

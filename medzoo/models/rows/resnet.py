@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from medzoo.errors import ConfigError
 from medzoo.models.rows.options import check_choice, divide_width, read_numbers, read_slim, scale_width
 from medzoo.specs import HEAD_STAGE, PREPROCESSINGS, ModelSpec, Scalar, Stage
 
@@ -101,6 +102,11 @@ def list_widths(
             widths[block.name] = BlockWidths(inner, outer)
             thin_inside = thin_inside or block.name == above
         thin_inside = thin_whole = thin_inside or stage.name == above
+    if above == stages[0].name and options["block"] == "basic" and factor > 1:
+        raise ConfigError(
+            f"slim={options['slim']} for {name}, whose first blocks add the stem's channels unprojected",
+            f"one of {', '.join(stage.name for stage in stages[1:-2])}",
+        )
     if above == stages[0].name:
         widths = {
             block: BlockWidths(divide_width(name, pair.inner, factor), divide_width(name, pair.outer, factor))

@@ -85,7 +85,7 @@ def describe_row(name: str, options: Mapping[str, Scalar]) -> ModelSpec:
         smallest_input=int(options["patch"]),
         preprocessing=PREPROCESSINGS["torch" if row.startswith("deit") else "tf"],
         # The layer below the logits was trained on the class token alone.
-        heads=("token", "none") if pre_logits else ("token", "gap", "none"),
+        heads=("token", "none") if pre_logits or distilled else ("token", "gap", "none"),
         multiple=int(options["patch"]),
         sized=True,
     )
