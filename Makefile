@@ -25,8 +25,9 @@ demo: $(STAMP)
 	cd demo && ../$(BIN)/medzoo train
 	@echo "results: demo/mobilenet_075.imagenet.stats.weights.h5 with its plan, and the newest folder in demo/runs"
 
+# All tests but those against other people's implementations, which `make parity` runs.
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) --ignore tests/parity
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -35,7 +36,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# PyTorch and transformers are needed here alone; without them those tests of `make test` are skipped.
+# PyTorch and transformers are needed here alone; without them their tests are skipped.
 $(VENV)/parity: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,parity]'
