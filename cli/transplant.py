@@ -109,7 +109,7 @@ def _plan(
     """Make the plan that the options ask for, and the first line that says what was taken."""
     from dataclasses import replace
 
-    from medzoo.models.catalog import find_model, list_left_out
+    from medzoo.models.catalog import find_model
     from medzoo.models.describe import describe
     from medzoo.tensors import source_from_arrays
     from medzoo.transplant.plan import make_plan, needs_values
@@ -129,9 +129,13 @@ def _plan(
             source = open_weights(src, spec.row, needs_values(rules, describe(spec)), dialect)
         for note in source.notes:
             print_note(f"note: {clean(note)}")
-    source = align(source, describe(spec))
-    counts = fit_options(source, describe(spec), classes, channels)
-    plan = make_plan(source, describe(spec, *counts), rules, seed, (*ignore, *list_left_out(spec)))
+    # A run's network is built as it was: some tensors follow the input's size and the kind of head.
+    is_same = source.model == spec.name
+    built = (source.input_size or None, source.head or None) if is_same else (None, None)
+    target = describe(spec, 1, 1, *built)
+    source = align(source, target)
+    counts = fit_options(source, target, classes, channels)
+    plan = make_plan(source, describe(spec, *counts, *built), rules, seed, ignore)
     plan = replace(plan, dialect=dialect or "")
     # A word that is neither the source's own name nor a path is a tag, joined to the default model.
     is_tag = src is not None and source.origin == f"{DEFAULT_MODEL}.{src}"
@@ -169,7 +173,8 @@ def _describe_again(plan: Plan) -> Target:
     """Describe the network that a plan was made for."""
     from medzoo.models.describe import describe
 
-    return describe(plan.model, plan.classes, plan.channels, plan.input_size or None, plan.head or None)
+    with mute_native_notices():  # a derived network is built
+        return describe(plan.model, plan.classes, plan.channels, plan.input_size or None, plan.head or None)
 
 
 def _refuse_options(given: dict[str, Any]) -> None:

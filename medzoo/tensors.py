@@ -151,8 +151,9 @@ class Source(Mapping[str, LazyTensor]):
 
     `origin` is the source as typed, `digest` the SHA-256 of the file's bytes (computed when first asked for).
     `model` and `preprocessing` name the network and the input contract where a card or a run says them, else
-    they are empty. `notes` say what a reader left out or turned round; `metadata` is the file's own text
-    metadata. `storage` and `numbered` are those of a `.weights.h5`, see `medzoo.weights.contents`.
+    they are empty; `input_size` and `head` are how a run's network was built, else 0 and empty. `notes` say what
+    a reader left out or turned round; `metadata` is the file's own text metadata. `storage` and `numbered` are
+    those of a `.weights.h5`, see `medzoo.weights.contents`.
     """
 
     tensors: Mapping[str, LazyTensor] = field(repr=False)
@@ -166,6 +167,8 @@ class Source(Mapping[str, LazyTensor]):
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     storage: Mapping[str, str] = field(default_factory=dict, repr=False)
     numbered: frozenset[str] = field(default=frozenset(), repr=False)
+    input_size: int = 0
+    head: str = ""
 
     def __getitem__(self, name: str) -> LazyTensor:
         """Give one tensor, unread.
@@ -228,7 +231,8 @@ class Target:
     `feeds` gives, for each layer, the layers that supply its input channels (`INPUT` for the model's input);
     `storage` gives each tensor's path in a Keras `.weights.h5` file, and is empty where that is not known.
     `model`, `classes`, `channels`, `input_size` and `head` say how the network described is built; `model` is empty
-    for any other network, `input_size` is 0 and `head` empty where they are the network's own.
+    for any other network, `input_size` is 0 and `head` empty where they are the network's own. `left_out` are globs of
+    tensors that the network it is derived from has and this one goes without.
     """
 
     tensors: Mapping[str, TensorSpec] = field(repr=False)
@@ -239,6 +243,7 @@ class Target:
     channels: int = 0
     input_size: int = 0
     head: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:

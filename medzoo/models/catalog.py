@@ -95,7 +95,7 @@ def find_model(name: str) -> ModelSpec:
     if parsed is None or family is None:
         known = [spec.name for spec in list_models()]
         near = nearest(parsed["row"] if parsed else name, known)
-        form = "" if parsed else "NAME, NAME+option=value or NAME@STAGE; "
+        form = "" if parsed else "NAME[+option=value]…[@STAGE], options before @; "
         raise ConfigError(
             f"unknown model {name!r}", form + near, "medzoo models for the whole list, --model for another"
         )

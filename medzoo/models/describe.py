@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from medzoo.errors import PlanError
-from medzoo.models.catalog import find_model
+from medzoo.errors import ConfigError, PlanError
+from medzoo.models.catalog import find_model, list_left_out
 from medzoo.models.storage import locate_storage, own_variables
 from medzoo.models.tables import read_table
-from medzoo.specs import ModelSpec, check_input_size
+from medzoo.specs import ModelSpec, check_input_size, read_network_name
 from medzoo.tensors import INPUT, Initializer, Role, Target, TensorSpec, name_variables, role_of
 
 
@@ -43,10 +43,22 @@ def describe(
             channels=channels,
             input_size=0 if input_size in (None, model.input_size) else input_size,
             head="" if head in (None, model.heads[0]) else head,
+            left_out=list_left_out(model),
         )
     if not hasattr(model, "weights"):
         raise PlanError(f"a {type(model).__name__}", "a catalogue row or a built Keras model")
-    return describe_network(model)
+    return replace(describe_network(model), left_out=_find_left_out(model.name))
+
+
+def _find_left_out(name: str) -> tuple[str, ...]:
+    """Find what a network that medzoo built goes without, by its name; nothing of others."""
+    derived = read_network_name(name)
+    if derived == name:
+        return ()
+    try:
+        return list_left_out(find_model(derived))
+    except ConfigError:  # another's name that happens to hold one of our words
+        return ()
 
 
 def _has_table(spec: ModelSpec, input_size: int | None, head: str | None) -> bool:

@@ -17,7 +17,7 @@ from medzoo.data.images import find_unreadable
 from medzoo.data.open import open_dataset
 from medzoo.data.pipeline import check_channels, check_images, refuse_not_finite
 from medzoo.errors import ConfigError, DataError, PlanError, WeightsError
-from medzoo.models.catalog import check_drop_path, find_model, list_left_out
+from medzoo.models.catalog import check_drop_path, find_model
 from medzoo.models.describe import describe
 from medzoo.specs import ModelSpec, check_input_size, choose_head, write_network_name
 from medzoo.tensors import Source, source_from_arrays
@@ -96,14 +96,15 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     )
     channels = config.model.channels or dataset.channels
     check_channels(dataset, channels)
-    own_size = _find_own_size(spec, source, src)
+    inherited = source.head if source.model == spec.name else ""
+    head = config.model.head or inherited or None
+    own_size = _find_own_size(spec, source, head)
     size = data.image_size or own_size or _choose_size(spec, dataset)
     check_input_size(spec, size)
-    target = describe(spec, len(dataset.classes), channels, size, config.model.head)
+    target = describe(spec, len(dataset.classes), channels, size, head)
     source = align(source, target)
-    ignored = (*(weights.ignore or ()), *list_left_out(spec))
     try:
-        plan = make_plan(source, target, rules, config.training.seed, ignored)
+        plan = make_plan(source, target, rules, config.training.seed, weights.ignore or ())
     except PlanError as error:
         if own_size in (None, size):
             raise
@@ -128,7 +129,7 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
                     "image_folder": _anchor(data.image_folder),
                 }
             ),
-            "model": config.model.model_copy(update={"name": spec.name, "channels": channels}),
+            "model": config.model.model_copy(update={"name": spec.name, "channels": channels, "head": head}),
             "weights": weights.model_copy(update={"mode": mode, "src": src}),
         }
     )
@@ -216,19 +217,18 @@ def check_pixels(dataset: Dataset) -> None:
         raise DataError(f"{culprit} cannot be decoded", "a whole image", "to replace or remove it")
 
 
-def _find_own_size(spec: ModelSpec, source: Source, src: str | None) -> int | None:
+def _find_own_size(spec: ModelSpec, source: Source, head: str | None) -> int | None:
     """Find the input size that the weights were made for, where tensors of the network follow it; else None."""
-    if not (spec.sized and len(source)):
+    if not len(source) or not (spec.sized or head == "flatten"):
         return None
-    before = Path(src or "/") / "config.toml"
-    return read_config(before).data.image_size if before.is_file() else spec.input_size
+    return source.input_size or spec.input_size
 
 
 def _choose_size(spec: ModelSpec, dataset: Dataset) -> int:
     """Choose the input size: the images' own, between the least that the network takes and what it was made for."""
     if dataset.value_range is None:
         return dataset.size[0]
-    size = min(max(dataset.size), spec.input_size)
+    size = min(max(dataset.size), spec.input_size) + spec.multiple // 2
     return max(spec.smallest_input, size - size % spec.multiple)
 
 

@@ -94,7 +94,8 @@ def make_plan(
 ) -> Plan:
     """Decide one step for every target tensor; nothing is read but names, shapes and roles.
 
-    Every source tensor must share its name with a target tensor or match a glob of `ignore`.
+    Every source tensor must share its name with a target tensor or match a glob of `ignore`, or belong to a part that a
+    network derived from the source's goes without.
 
     Raises:
         PlanError: a tensor without a rule or a source, shapes that cannot match, a method that cannot treat a
@@ -124,7 +125,9 @@ def make_plan(
     unused = tuple(name for name in source if name not in target.tensors)
     if problems:
         _refuse(problems, source, target, unused)
-    left_over = [name for name in unused if not any(fnmatchcase(name, pattern) for pattern in ignore)]
+    # What a derived network goes without, the weights of its row may have.
+    allowed = (*ignore, *target.left_out)
+    left_over = [name for name in unused if not any(fnmatchcase(name, pattern) for pattern in allowed)]
     if left_over:
         raise PlanError(
             f"{len(left_over)} of {len(source)} tensors of {source.origin} have no place in the target, "
@@ -201,8 +204,7 @@ def _head_fits(tensor: TensorSpec, source: Source, target: Target) -> bool:
 
     A derived network that goes without layers of the source never takes its head: it read other features.
     """
-    is_derived = "@" in target.model or "+" in target.model
-    if is_derived and any(name not in target.tensors for name in source):
+    if any(fnmatchcase(name, pattern) for pattern in target.left_out for name in source):
         return False
     return tensor.name in source and source[tensor.name].spec.shape[-1:] == tensor.shape[-1:]
 

@@ -47,6 +47,17 @@ def preprocessing_of_run(folder: Path) -> str:
     return str(_read(folder)["data"].get("preprocessing", ""))
 
 
+def build_of_run(folder: Path) -> tuple[int, str]:
+    """Read the input's size and the kind of head that a run's network was built with; 0 and empty where it says none.
+
+    Raises:
+        WeightsError: the folder is no run.
+    """
+    content = _read(folder)
+    size, head = content["data"].get("image_size", 0), content["model"].get("head", "")
+    return (size if isinstance(size, int) else 0), str(head)
+
+
 def _read(folder: Path) -> dict[str, Any]:
     """Read a run's resolved configuration."""
     try:

@@ -108,8 +108,13 @@ def _open_folder(folder: Path, dialect: str | None) -> Source:
     if runs.is_run(folder):
         source = open_file(runs.find_best(folder), str(folder), dialect)
         if (folder / "config.toml").exists():
+            size, head = runs.build_of_run(folder)
             return replace(
-                source, model=runs.model_of_run(folder), preprocessing=runs.preprocessing_of_run(folder)
+                source,
+                model=runs.model_of_run(folder),
+                preprocessing=runs.preprocessing_of_run(folder),
+                input_size=size,
+                head=head,
             )
         return source
     if tf_checkpoint.matches(folder) or keras_archive.matches(folder):

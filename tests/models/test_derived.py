@@ -177,8 +177,8 @@ def test_names_are_canonical() -> None:
         ("cbr_tiny+bias=maybe", "true or false"),
         ("densenet121+slim=conv3:5", "slim factor 5 does not divide 32 channels"),
         ("mobilenet_100+alpha=0", "1/32 or more"),
-        ("resnet50+", "NAME@STAGE"),
-        ("resnet50@a@b", "NAME@STAGE"),
+        ("resnet50+", "options before @"),
+        ("resnet50@a@b", "options before @"),
         ("resnet5", "unknown model 'resnet5'; expected one of .*'resnet50'"),
     ],
 )
@@ -191,7 +191,7 @@ def test_a_transplant_into_a_cut_network_ignores_what_lies_above() -> None:
     source = medzoo.open_weights("mobilenet_075.imagenet", values=False)
     spec = medzoo.find_model("mobilenet_075@block5")
     target = medzoo.describe(spec, classes=1000)
-    plan = medzoo.make_plan(source, target, medzoo.recipes.stats(spec.stages), ignore=list_left_out(spec))
+    plan = medzoo.make_plan(source, target, medzoo.recipes.stats(spec.stages))
     assert {
         name.split("/")[0].split("_")[-2 if name.split("/")[0].endswith("bn") else -1] for name in plan.unused
     } == {str(block) for block in range(6, 14)}
@@ -205,7 +205,7 @@ def test_a_cut_network_s_head_starts_afresh_whole() -> None:
     )
     spec = medzoo.find_model("cbr_tiny@block2")
     target = medzoo.describe(spec, classes=3, channels=1)
-    plan = medzoo.make_plan(source, target, medzoo.recipes.copy(), ignore=list_left_out(spec))
+    plan = medzoo.make_plan(source, target, medzoo.recipes.copy())
     methods = {step.target.name: step.method for step in plan.steps}
     assert methods["head/kernel"] == methods["head/bias"] == "fresh"
     assert methods["block2_conv/kernel"] == "copy"
@@ -240,7 +240,7 @@ def copy_of_row(name: str, head: str | None = None) -> dict[str, str]:
         {key: np.broadcast_to(np.float32(1), tensor.shape) for key, tensor in whole.tensors.items()}
     )
     target = medzoo.describe(spec, head=head)
-    plan = medzoo.make_plan(source, target, medzoo.recipes.copy(spec.stages), ignore=list_left_out(spec))
+    plan = medzoo.make_plan(source, target, medzoo.recipes.copy(spec.stages))
     return {step.target.name: step.method for step in plan.steps}
 
 
@@ -364,3 +364,20 @@ def test_what_is_no_saved_network_is_refused(tmp_path: Path) -> None:
         medzoo.load_model(tmp_path / "a.keras")
     with pytest.raises(medzoo.MedzooError, match="no file"):
         medzoo.load_model(tmp_path / "b.keras")
+
+
+def test_a_built_cut_network_takes_its_row_s_weights_too() -> None:
+    whole = medzoo.describe("cbr_tiny", classes=2, channels=1)
+    source = medzoo.source_from_arrays(
+        {name: np.ones(tensor.shape, "float32") for name, tensor in whole.tensors.items()}
+    )
+    model = medzoo.build("cbr_tiny@block3", classes=2, channels=1, input_size=16)
+    target = medzoo.describe(model)
+    assert target.left_out == ("block4_*/*",)
+    plan = medzoo.make_plan(source, target, medzoo.recipes.copy())
+    assert {name.partition("_")[0] for name in plan.unused} == {"block4"}
+    other = medzoo.source_from_arrays(
+        {**{n: source[n].read() for n in source}, "block5_conv/bias": np.ones(3)}
+    )
+    with pytest.raises(medzoo.MedzooError, match="first 'block5_conv/bias'"):
+        medzoo.make_plan(other, target, medzoo.recipes.copy())
