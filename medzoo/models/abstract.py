@@ -24,7 +24,7 @@ def build_without_weights() -> Iterator[None]:
     >>> with build_without_weights():
     ...     layer = keras.layers.Dense(10**6)
     ...     layer.build((None, 10**6))
-    >>> layer.kernel.shape
+    >>> tuple(layer.kernel.shape)
     (1000000, 1000000)
     """
     before = list(global_state.get_global_attribute(_PENDING, []))

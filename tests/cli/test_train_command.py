@@ -39,7 +39,7 @@ def test_a_folder_becomes_a_whole_run(medzoo_command: Callable, image_folder: Pa
     history = list(csv.DictReader((run / "history.csv").open()))
     assert [row["epoch"] for row in history] == ["1", "2", "3"]
     config = tomllib.loads((run / "config.toml").read_text())
-    assert config["model"] == {"name": "cbr_tiny", "channels": 1, "dropout": 0.0}
+    assert config["model"] == {"name": "cbr_tiny", "channels": 1, "dropout": 0.0, "drop_path": 0.0}
     rows = list(csv.DictReader((run / "predictions.csv").open()))
     assert {row["split"] for row in rows} == {"validation", "test"}
     assert {row["label"] for row in rows} == {"bright", "dark"}
