@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import keras
 import pytest
 from narrow import EVERY_FAMILY, NARROW, least_size
@@ -177,33 +173,3 @@ def test_the_head_computes_in_float32_under_mixed_precision(spec: ModelSpec) -> 
     assert network.output.dtype == "float32"
     assert network.get_layer(list_parts(spec.stages)[-2].output).output.dtype == "bfloat16"
     assert {variable.dtype for variable in network.weights} == {"float32"}
-
-
-#: Under Keras's JAX backend: describe every family's narrow row; run those with layers of our own.
-_OTHER_BACKEND = """
-import jax, numpy, keras, medzoo
-from medzoo.models.catalog import WITH_DROP_PATH
-from medzoo.models.describe import build_abstractly, describe_network
-assert keras.backend.backend() == "jax"
-ran = []
-for name, size in {rows}:
-    model = build_abstractly(medzoo.find_model(name), 3, 1, size)
-    row = medzoo.describe(name, classes=3, channels=1, input_size=size)
-    assert describe_network(model).tensors == row.tensors, name
-    if any(type(layer).__module__.startswith("medzoo") for layer in model.layers) or name == "cbr_tiny":
-        model = medzoo.build(name, classes=3, channels=1, input_size=size)
-        predict = jax.jit(lambda images: model(images, training=False))
-        logits = numpy.asarray(predict(numpy.ones((1, size, size, 1), "float32")))
-        assert logits.shape == (1, 3) and numpy.isfinite(logits).all(), name
-        ran.append(name)
-print(*ran)
-"""
-
-
-@pytest.mark.slow
-def test_every_family_builds_under_jax() -> None:
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    code = _OTHER_BACKEND.format(rows=[(spec.name, least_size(spec)) for spec in NARROW.values()])
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert {"cbr_tiny", "bit_r50x1", "vit_ti16", "swin_t"} <= set(done.stdout.split())
