@@ -76,6 +76,7 @@ def write_page(results: dict[str, Any]) -> None:
         "",
         f"{results['machine']}.",
         "",
+        *([results["note"], ""] if "note" in results else []),
         "| model | family | input | least input | contract | parameters | GMACs | ms | images/s | weights |",
         "|---|---|--:|--:|---|--:|--:|--:|--:|---|",
     ]
