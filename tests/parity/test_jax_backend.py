@@ -15,8 +15,14 @@ from medzoo.specs import ModelSpec
 
 def list_narrow() -> list[ModelSpec]:
     """List the narrowest row of every family."""
-    rows = sorted(medzoo.list_models(), key=lambda spec: find_totals(spec).parameters, reverse=True)
-    return list({spec.family: spec for spec in rows}.values())
+    families = dict.fromkeys(spec.family for spec in medzoo.list_models())
+    return [
+        min(
+            (spec for spec in medzoo.list_models() if spec.family == family),
+            key=lambda spec: find_totals(spec).parameters,
+        )
+        for family in families
+    ]
 
 
 def least_size(spec: ModelSpec) -> int:
