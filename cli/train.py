@@ -11,6 +11,7 @@ import click
 
 from .metrics import print_metrics
 from .output import mute_native_notices, print_json, print_note
+from .recipe_options import RECIPE_NAMES, add_recipe_options
 
 #: Option → setting. The help of each is the option's own.
 _SETTINGS = {
@@ -26,9 +27,7 @@ _SETTINGS = {
     "channels": "model.channels",
     "src": "weights.src",
     "dialect": "weights.dialect",
-    "mode": "weights.mode",
-    "upto": "weights.upto",
-    "norm": "weights.norm",
+    **{name: f"weights.{name}" for name in (*RECIPE_NAMES, "rules")},
     "epochs": "training.epochs",
     "batch_size": "training.batch_size",
     "lr": "training.learning_rate",
@@ -62,16 +61,11 @@ _SETTINGS = {
 @click.option("--channels", type=int, help="Input channels  [default: the images'].")
 @click.option("--src", help="Weights: a card, a tag such as `imagenet`, a run or a file.")
 @click.option("--dialect", help="How the weights name their tensors  [default: recognised].")
-@click.option("--mode", help="copy, stats, transfusion or random  [default: copy with --src, else random].")
-@click.option("--upto", metavar="STAGE", help="Last stage or block copied (transfusion).")
-@click.option("--norm", metavar="reset|keep", help="Norm layers under stats  [default: reset].")
-@click.option(
-    "--ignore", multiple=True, metavar="GLOB", help="Source tensors that may stay unused; repeatable."
-)
+@add_recipe_options
+@click.option("--lsuv", is_flag=True, help="Then scale every layer by what training images give (LSUV).")
 @click.option("--epochs", type=int, help="[default: 15]")
 @click.option("--batch-size", type=int, help="[default: 32]")
 @click.option("--lr", type=float, help="Peak learning rate of AdamW  [default: 0.001].")
-@click.option("--seed", type=int, help="Seed of weights and order  [default: 0].")
 @click.option("--precision", metavar="auto|float32|mixed_bfloat16", help="[default: auto]")
 @click.option("--xla", metavar="auto|on|off", help="[default: auto]")
 @click.option("--out", help="Run directory  [default: a new one under runs/].")
@@ -86,6 +80,7 @@ def command(
     ignore: tuple[str, ...],
     overwrite: bool,
     strict: bool,
+    lsuv: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -109,6 +104,8 @@ def command(
         settings.append(("run.overwrite", True))
     if strict:
         settings.append(("data.strict", True))
+    if lsuv:
+        settings.append(("weights.lsuv", True))
     if ignore:
         settings.append(("weights.ignore", ignore))
     # Batch systems end a job with SIGTERM: it is met as Ctrl-C is.

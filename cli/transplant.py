@@ -1,4 +1,4 @@
-"""medzoo transplant: weights in, plan, weights out."""
+"""medzoo transplant: weights in, plan out, weights out."""
 
 from __future__ import annotations
 
@@ -7,31 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .output import clean, mute_native_notices, print_json, print_note
+from .jobs import DEFAULT_MODEL, Job, choose_rules_of, plan_job, read_job, scale_job
+from .output import print_json, print_note
+from .plan import describe_again
+from .recipe_options import add_recipe_options
 
 if TYPE_CHECKING:
-    from medzoo.tensors import Source, Target
+    from medzoo.tensors import Source
     from medzoo.transplant.plan import Plan
-
-DEFAULT_MODEL = "mobilenet_075"
 
 
 @click.command("transplant")
 @click.option("--src", help="Weights: a card, a tag such as `imagenet`, a run or a file.")
 @click.option("--dialect", help="How the weights name their tensors  [default: recognised].")
-@click.option("--mode", help="copy, stats, transfusion or random  [default: copy].")
 @click.option(
     "--model",
-    help=f"Network to fill  [default: the card's or run's, {DEFAULT_MODEL} for a tag; a file needs it].",
+    help="Network to fill, or a .keras file of any model "
+    f"[default: the card's or run's, {DEFAULT_MODEL} for a tag; a file needs it].",
 )
-@click.option("--upto", metavar="STAGE", help="Last stage or block copied (transfusion).")
-@click.option("--norm", metavar="reset|keep", help="Norm layers under stats  [default: reset].")
+@add_recipe_options
 @click.option("--classes", type=int, help="Outputs of the head  [default: the source's].")
 @click.option("--channels", type=int, help="Input channels  [default: the source's].")
-@click.option("--seed", type=int, help="Seed of every draw  [default: 0].")
 @click.option(
-    "--ignore", multiple=True, metavar="GLOB", help="Source tensors that may stay unused; repeatable."
+    "--input-size",
+    "--image-size",
+    "input_size",
+    type=click.IntRange(min=1),
+    metavar="P",
+    help="Input of P×P pixels  [default: the network's].",
 )
+@click.option("--dtype", metavar="float32|float16|bfloat16", help="Of the tensors  [default: float32].")
+@click.option("--lsuv", metavar="DATA", help="Then scale every layer by what images of DATA give (LSUV).")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A .weights.h5, .safetensors or (Keras 2) .h5 file."
 )
@@ -40,165 +46,89 @@ DEFAULT_MODEL = "mobilenet_075"
 @click.option(
     "--min-coverage", type=float, metavar="P", help="Refuse below this share (0 to 1) from the source."
 )
+@click.option("--allow-nonfinite", is_flag=True, help="Take NaN and infinity of the source as they are.")
+@click.option("--explain", is_flag=True, help="Print the rules as TOML and do nothing.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def command(
-    src: str | None,
-    dialect: str | None,
-    mode: str | None,
-    model: str | None,
-    upto: str | None,
-    norm: str | None,
-    classes: int | None,
-    channels: int | None,
-    seed: int | None,
-    ignore: tuple[str, ...],
     out: Path | None,
     overwrite: bool,
     plan_file: Path | None,
     min_coverage: float | None,
+    allow_nonfinite: bool,
+    explain: bool,
     dry_run: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
-    """Move weights into a network: copy them, draw from their statistics, or copy up to a stage.
+    """Move weights into a network: copy, cut, thin, select, draw from their statistics, grow, inflate.
 
-    Prints the plan, one row per tensor, and writes the weights with the plan beside them. A Keras model of
-    the same network reads them: `medzoo.build(MODEL, classes=…).load_weights(FILE)`.
+    Prints the plan, a row per tensor under its stage, and writes the weights with the plan beside them. A Keras model
+    of the same network reads them: `medzoo.build(MODEL, classes=…).load_weights(FILE)`.
 
     \b
     Example:
       medzoo transplant --src imagenet --mode stats
       medzoo transplant --src weights.h5 --model mobilenet_075 --mode copy --classes 2 --channels 1
-      medzoo transplant --src imagenet --mode transfusion --upto block4 --classes 2
+      medzoo transplant --src imagenet --mode wt-st --upto block4 --classes 2
+      medzoo transplant --src imagenet --mode truncate --at block6 --classes 2 --dry-run
       medzoo transplant --plan mobilenet_075.imagenet.stats.plan.json --out again.weights.h5
     """
     if min_coverage is not None and not 0 <= min_coverage <= 1:
         raise click.UsageError(f"--min-coverage {min_coverage}: a share between 0 and 1, such as 0.9")
-    if plan_file is not None:
-        given: dict[str, Any] = {"mode": mode, "model": model, "upto": upto, "norm": norm, "classes": classes}
-        given |= {"dialect": dialect, "channels": channels, "seed": seed, "ignore": ignore or None}
-        _refuse_options(given)
-        plan, source, digests = _read_replay(plan_file, src)
-        name = plan_file.name.removesuffix(".json").removesuffix(".plan")
-        note = f"replaying {plan_file}: {plan.model} from {plan.origin}, seed {plan.seed}"
-    else:
-        plan, source, note = _plan(
-            src, dialect, mode or "copy", model, upto, norm, classes, channels, seed or 0, ignore
-        )
-        digests = {}
-        name = _output_name(plan, mode or "copy", upto)
-    _check_coverage(plan, min_coverage)
-    path = out or Path(f"{name}.weights.h5")
-    _report(plan, note, as_json, None if dry_run else path)
-    if not dry_run:
-        _write(plan, source, path, overwrite, digests)
-
-
-def _plan(
-    src: str | None,
-    dialect: str | None,
-    mode: str,
-    model: str | None,
-    upto: str | None,
-    norm: str | None,
-    classes: int | None,
-    channels: int | None,
-    seed: int,
-    ignore: tuple[str, ...],
-) -> tuple[Plan, Source, str]:
-    """Make the plan that the options ask for, and the first line that says what was taken."""
+    if explain:
+        if plan_file is not None:
+            raise click.UsageError(
+                "--explain prints the rules of a mode; a plan has none: medzoo plan show FILE"
+            )
+        _explain(options)
+        return
     from dataclasses import replace
 
-    from medzoo.models.catalog import find_model
-    from medzoo.models.describe import describe
-    from medzoo.tensors import source_from_arrays
-    from medzoo.transplant.plan import make_plan, needs_values
-    from medzoo.transplant.recipes import find_recipe
-    from medzoo.transplant.targets import fit_options
-    from medzoo.weights.align import align
-    from medzoo.weights.source import model_of, open_weights
+    from medzoo.transplant.run import complete_plan
 
-    if src is None and mode != "random":
-        raise click.UsageError(f"--mode {mode} needs --src: a card, a tag such as imagenet, a run or a file")
-    spec = find_model(model or model_of(src) or DEFAULT_MODEL)
-    rules = find_recipe(mode, spec.stages, upto, norm)
-    if src is None:
-        source = source_from_arrays({}, origin="none")
+    digests: dict[str, str] = {}
+    if plan_file is not None:
+        job, digests = read_job(plan_file, options)
     else:
-        with mute_native_notices():
-            source = open_weights(src, spec.row, needs_values(rules, describe(spec)), dialect)
-        for note in source.notes:
-            print_note(f"note: {clean(note)}")
-    # A run's network is built as it was: some tensors follow the input's size and the kind of head.
-    is_same = source.model == spec.name
-    built = (source.input_size or None, source.head or None) if is_same else (None, None)
-    target = describe(spec, 1, 1, *built)
-    source = align(source, target)
-    counts = fit_options(source, target, classes, channels)
-    plan = make_plan(source, describe(spec, *counts, *built), rules, seed, ignore)
-    plan = replace(plan, dialect=dialect or "")
-    # A word that is neither the source's own name nor a path is a tag, joined to the default model.
-    is_tag = src is not None and source.origin == f"{DEFAULT_MODEL}.{src}"
-    default = " (the default model)" if not model and (src is None or is_tag) else ""
-    bundled = ": its bundled moments file, which needs no network" if source.format == "moments" else ""
-    return plan, source, f"{spec.name}{default} from {source.origin}{bundled}; mode {mode}, seed {seed}"
+        job = plan_job(options)
+        if options["lsuv"]:
+            job = scale_job(job, options["lsuv"], allow_nonfinite)
+    _check_coverage(job.plan, min_coverage)
+    path = out or Path(job.name + (".safetensors" if options["dtype"] == "bfloat16" else ".weights.h5"))
+    _check_place(path, job.source)
+    if dry_run or as_json or _is_taken(path):
+        # Only a file that is written at once, and nothing else, can wait for its source's digest until it is written.
+        job = replace(job, plan=complete_plan(job.plan, job.source))
+    _report(job.plan, job.note, as_json, None if dry_run else path)
+    if not dry_run:
+        _write(job, path, overwrite, digests, allow_nonfinite)
 
 
-def _read_replay(plan_file: Path, src: str | None) -> tuple[Plan, Source, dict[str, str]]:
-    """Read a plan and open its source, or the one given instead."""
-    import numpy as np
+def _check_place(path: Path, source: Source) -> None:
+    """Refuse an output of an unknown ending, or one that would replace the source, before anything is computed."""
+    from medzoo.errors import ConfigError
+    from medzoo.weights.writers import find_suffix
 
-    from medzoo.models.catalog import find_model
-    from medzoo.tensors import source_from_arrays
-    from medzoo.transplant.methods import find_method
-    from medzoo.transplant.record import read_plan
-    from medzoo.weights.align import align
-    from medzoo.weights.source import open_weights
-
-    record = read_plan(plan_file)
-    needs = {find_method(step.method).needs for step in record.plan.steps}
-    if needs <= {"nothing"}:
-        source = source_from_arrays({}, origin="none")
-    else:
-        origin = src or record.plan.origin
-        row = find_model(record.plan.model).row if record.plan.model else None
-        source = open_weights(origin, row, "values" in needs, record.plan.dialect or None)
-        source = align(source, _describe_again(record.plan))
-    if record.numpy != np.__version__:
-        print_note(f"note: planned under NumPy {record.numpy}, replayed under {np.__version__}")
-    return record.plan, source, dict(record.digests)
+    find_suffix(path)
+    if Path(source.origin).exists() and Path(source.origin).resolve() == path.resolve():
+        raise ConfigError(f"--out {path} is the source itself", "another file", "another --out")
 
 
-def _describe_again(plan: Plan) -> Target:
-    """Describe the network that a plan was made for."""
-    from medzoo.models.describe import describe
+def _is_taken(path: Path) -> bool:
+    """Tell whether something is there already, which is compared with the plan."""
+    from medzoo.transplant.run import record_path
 
-    with mute_native_notices():  # a derived network is built
-        return describe(plan.model, plan.classes, plan.channels, plan.input_size or None, plan.head or None)
-
-
-def _refuse_options(given: dict[str, Any]) -> None:
-    """Refuse options that a replayed plan decides itself."""
-    for name, value in given.items():
-        if value is not None:
-            raise click.UsageError(f"--{name} cannot be used with --plan, which holds it already")
+    return path.exists() or record_path(path).exists()
 
 
-def _output_name(plan: Plan, mode: str, upto: str | None) -> str:
-    """Name the output after model, source and mode: mobilenet_075.imagenet.stats."""
-    from medzoo.models.catalog import find_model
-    from medzoo.specs import write_network_name
+def _explain(options: dict[str, Any]) -> None:
+    """Print what decides over the tensors, as a file for --rules."""
+    from medzoo.transplant.rules_file import format_rules
 
-    origin = Path(plan.origin).name.removesuffix(".weights.h5").removesuffix(".h5")
-    tag = origin.removeprefix(f"{find_model(plan.model).row}.")
-    # Signs such as a colon are not for every file system.
-    parts = [
-        write_network_name(plan.model),
-        "" if mode == "random" and origin == "none" else tag,
-        mode,
-        upto or "",
-    ]
-    return ".".join(part for part in parts if part)
+    _, spec, chosen = choose_rules_of(options)
+    click.echo(f"# {spec.name}")
+    click.echo(format_rules(chosen.rules, (*chosen.ignore, *options["ignore"]), chosen.adaptations), nl=False)
 
 
 def _check_coverage(plan: Plan, minimum: float | None) -> None:
@@ -215,32 +145,33 @@ def _check_coverage(plan: Plan, minimum: float | None) -> None:
 
 def _report(plan: Plan, note: str, as_json: bool, path: Path | None) -> None:
     """Print the note, then the plan as a table or as JSON."""
-    from medzoo.transplant.record import describe_step
     from medzoo.transplant.run import record_path
-    from medzoo.transplant.table import format_plan
+    from medzoo.transplant.table import describe_plan, format_plan
 
     record = record_path(path) if path else None
     if as_json:
         print_note(note)
-        content = {"model": plan.model, "classes": plan.classes, "channels": plan.channels, "seed": plan.seed}
-        content |= {"source": plan.origin, "source_digest": plan.source_digest, "coverage": plan.coverage}
-        content |= {"unused": list(plan.unused), "steps": [describe_step(step) for step in plan.steps]}
-        print_json(content | {"out": str(path) if path else None, "plan": str(record) if record else None})
+        written = {"out": str(path) if path else None, "plan": str(record) if record else None}
+        print_json(describe_plan(plan) | written)
     else:
         click.echo(note)
         click.echo(format_plan(plan))
 
 
-def _write(plan: Plan, source: Source, path: Path, overwrite: bool, digests: dict[str, str]) -> None:
+def _write(job: Job, path: Path, overwrite: bool, digests: dict[str, str], allow_nonfinite: bool) -> None:
     """Write the weights and the plan, unless exactly these lie there already."""
     from medzoo.errors import PlanError
-    from medzoo.transplant.run import check_output, write
+    from medzoo.transplant.run import check_output, refuse_shared_record, write
 
-    if not overwrite and check_output(plan, path):
+    if not overwrite and check_output(job.plan, path):
         print_note(f"{path} holds just this plan's weights already; nothing to do")
         return
-    target = _describe_again(plan)
-    if tuple(target.tensors.values()) != tuple(step.target for step in plan.steps):
-        raise PlanError(f"the plan's tensors are not those of {plan.model}", "a plan made by this version")
-    record = write(plan, source, target, path, expected=digests)
+    if overwrite:
+        refuse_shared_record(path)
+    target = job.target or describe_again(job.plan)
+    if tuple(target.tensors.values()) != tuple(step.target for step in job.plan.steps):
+        raise PlanError(
+            f"the plan's tensors are not those of {job.plan.model}", "a plan made by this version"
+        )
+    record = write(job.plan, job.source, target, path, digests, allow_nonfinite)
     print_note(f"wrote {path} and {record}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import weights_cards, weights_files
+from . import weights_cards, weights_files, weights_verify
 from .output import DefaultGroup
 
 
@@ -26,7 +26,7 @@ for _member in (
     weights_cards.list_command,
     weights_cards.show_command,
     weights_cards.fetch_command,
-    weights_cards.verify_command,
+    weights_verify.verify_command,
     weights_cards.add_command,
     weights_files.inspect_command,
     weights_files.convert_command,

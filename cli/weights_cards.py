@@ -1,4 +1,4 @@
-"""medzoo weights list, show, fetch, verify, add: the registry of published weight sets."""
+"""medzoo weights list, show, fetch, add: the registry of published weight sets."""
 
 from __future__ import annotations
 
@@ -153,70 +153,6 @@ def _refuse_file(src: str) -> None:
 
     if src not in list_card_names() and Path(src).exists():
         raise WeightsError(f"{src} is a file or folder already", "a card", f"medzoo weights inspect {src}")
-
-
-@click.command("verify")
-@click.argument("names", nargs=-1, metavar="[CARD|FILE]…")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify_command(names: tuple[str, ...], as_json: bool) -> None:
-    """Compare cached weights with their cards' digests, or written ones with the plan beside them.
-
-    Without a name every cached card is checked. The exit code is 1 where anything differs or is absent.
-
-    \b
-    Example:
-      medzoo weights verify
-      medzoo weights verify mobilenet_075.imagenet.stats.weights.h5
-    """
-    from medzoo.weights.cards import find_card, list_cards
-    from medzoo.weights.downloads import cached_path, verify
-
-    rows = []
-    if names:
-        for name in names:
-            if Path(name).is_file():
-                rows.append(_verify_output(Path(name)))
-            else:
-                _refuse_file(name)
-                verdict = verify(find_card(name))
-                rows.append({"name": name, "state": verdict.state} | _digests(verdict))
-    else:
-        for card in list_cards():
-            if cached_path(card).exists():
-                verdict = verify(card)
-                rows.append({"name": card.name, "state": verdict.state} | _digests(verdict))
-    if as_json:
-        print_json(rows)
-    elif rows:
-        cells = [(row["name"], row["state"], row["found"] or "—") for row in rows]
-        print_columns(("name", "state", "found"), cells)
-        for row in rows:
-            if row["state"] == "differs":
-                click.echo(f"{row['name']}: expected {row['expected']}")
-    else:
-        print_note("nothing is cached; medzoo weights fetch CARD")
-    if any(row["state"] in ("differs", "absent") for row in rows):
-        raise click.exceptions.Exit(1)
-
-
-def _digests(verdict: Any) -> dict[str, str]:
-    """Give a verdict's two digests."""
-    return {"found": verdict.found, "expected": verdict.expected}
-
-
-def _verify_output(path: Path) -> dict[str, str]:
-    """Compare a file that a transplant wrote with the digest in the plan beside it."""
-    from medzoo.outputs import digest_file
-    from medzoo.transplant.record import read_plan
-    from medzoo.transplant.run import record_path
-
-    expected, found = read_plan(record_path(path)).output_digest, digest_file(path)
-    return {
-        "name": str(path),
-        "state": "ok" if found == expected else "differs",
-        "found": found,
-        "expected": expected,
-    }
 
 
 @click.command("add")

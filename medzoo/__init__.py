@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 #: Public name → the module that defines it (None: the module itself is the name).
 _PUBLIC = {
@@ -27,6 +27,10 @@ _PUBLIC = {
     "recipes": "medzoo.transplant",
     "make_plan": "medzoo.transplant.plan",
     "Rule": "medzoo.transplant.plan",
+    "Adaptations": "medzoo.transplant.adaptations",
+    "read_rules": "medzoo.transplant.rules_file",
+    "diff_plans": "medzoo.transplant.diff",
+    "verify_output": "medzoo.transplant.verification",
     "read_plan": "medzoo.transplant.record",
     "apply": "medzoo.transplant.run",
     "write": "medzoo.transplant.run",
@@ -60,9 +64,13 @@ if TYPE_CHECKING:
     from medzoo.training.config import read_config
     from medzoo.training.loop import train
     from medzoo.transplant import recipes
+    from medzoo.transplant.adaptations import Adaptations
+    from medzoo.transplant.diff import diff_plans
     from medzoo.transplant.plan import Rule, make_plan
     from medzoo.transplant.record import read_plan
+    from medzoo.transplant.rules_file import read_rules
     from medzoo.transplant.run import apply, write
+    from medzoo.transplant.verification import verify_output
     from medzoo.weights.align import align
     from medzoo.weights.convert import convert
     from medzoo.weights.formats.moments import write_moments

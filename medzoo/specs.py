@@ -161,6 +161,10 @@ def find_stage(stages: Sequence[Stage], name: str) -> tuple[tuple[Stage, ...], t
                 below = (*stages[:index], *stage.blocks[: position + 1])
                 return below, (*stage.blocks[position + 1 :], *stages[index + 1 :])
     known = [part.name for stage in stages for part in (stage, *stage.blocks)]
+    if not known:
+        raise ConfigError(
+            f"no stage {name!r}: this network declares none", "a network of the catalogue", "--rules FILE"
+        )
     raise ConfigError(f"no stage {name!r} in this network", nearest(name, known))
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from medzoo.errors import PlanError, WeightsError, nearest
-
-#: Values held in memory at once while measuring: 2**20 float64 values are 8 MB.
-MEASURING_BLOCK = 2**20
+from medzoo.moments import Moments as Moments
+from medzoo.moments import has_window as has_window
+from medzoo.moments import measure_covariance as measure_covariance
+from medzoo.moments import measure_moments as measure_moments
+from medzoo.wiring import INPUT as INPUT
+from medzoo.wiring import Channels
 
 
 class Role(StrEnum):
@@ -88,30 +91,13 @@ class TensorSpec:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
-class Moments:
-    """A tensor's mean and standard deviation over all its values (population, 1/n), in float64."""
+def format_shape(shape: tuple[int, ...]) -> str:
+    """Write a shape as people do.
 
-    mean: float
-    deviation: float
-
-
-def measure_moments(values: np.ndarray) -> Moments:
-    """Measure mean and population standard deviation of any array in float64, in two passes over blocks.
-
-    The blocks have a fixed size and their sums are added exactly, so that the result does not depend on the
-    memory layout or on how the values were read. An empty array has mean 0 and deviation 0.
-
-    >>> measure_moments(np.array([1.0, 3.0]))
-    Moments(mean=2.0, deviation=1.0)
+    >>> format_shape((3, 3, 1, 24))
+    '3×3×1×24'
     """
-    flat = np.asarray(values).reshape(-1)
-    if flat.size == 0:
-        return Moments(0.0, 0.0)
-    blocks = [slice(start, start + MEASURING_BLOCK) for start in range(0, flat.size, MEASURING_BLOCK)]
-    mean = math.fsum(float(np.sum(flat[block].astype(np.float64))) for block in blocks) / flat.size
-    squares = math.fsum(float(np.sum(np.square(flat[block].astype(np.float64) - mean))) for block in blocks)
-    return Moments(mean, math.sqrt(squares / flat.size))
+    return "×".join(map(str, shape)) or "scalar"
 
 
 @dataclass(frozen=True)
@@ -121,6 +107,8 @@ class LazyTensor:
     `has_values` is False where only mean and deviation are known (a moments file): then `read` raises
     `WeightsError`, and planning refuses every method that needs values. `read_blocks`, where there is one, gives
     the same values as bytes, little-endian and in C order, block by block; a block is good until the next.
+    `covariance`, where there is one, gives what `measure_covariance` gives of the values, read as a kernel in Keras's
+    axis order; it belongs to the values as `read` gives them, so that whatever turns those must not pass it on.
     """
 
     spec: TensorSpec
@@ -128,6 +116,7 @@ class LazyTensor:
     moments: Callable[[], Moments]
     has_values: bool = True
     read_blocks: Callable[[], Iterator[memoryview]] | None = None
+    covariance: Callable[[], np.ndarray] | None = None
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Read the values, so that `np.asarray(tensor)` works."""
@@ -141,8 +130,12 @@ def lazy_tensor(
     read: Callable[[], np.ndarray],
     read_blocks: Callable[[], Iterator[memoryview]] | None = None,
 ) -> LazyTensor:
-    """Wrap a reading function; its moments are measured from the values when asked for."""
-    return LazyTensor(spec, read, lambda: measure_moments(read()), read_blocks=read_blocks)
+    """Wrap a reading function; its moments, and the covariance of a window, are measured when asked for.
+
+    The shape alone tells a window: the role of what a file only numbers is known later than its values.
+    """
+    covariance = (lambda: measure_covariance(read())) if has_window(spec.shape) else None
+    return LazyTensor(spec, read, lambda: measure_moments(read()), True, read_blocks, covariance)
 
 
 @dataclass(frozen=True)
@@ -182,6 +175,10 @@ class Source(Mapping[str, LazyTensor]):
             raise UnknownTensorError(
                 f"{self.origin} holds no tensor {name!r}", nearest(name, self.tensors)
             ) from None
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether a tensor has that name; a refusal, with the nearest names, takes a thousand times as long."""
+        return name in self.tensors
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over names in the file's order."""
@@ -226,17 +223,22 @@ def source_from_arrays(arrays: Mapping[str, np.ndarray], origin: str = "arrays")
 
 @dataclass(frozen=True)
 class Target:
-    """What must be filled: every tensor of a model, which layers feed each layer, and where each is stored.
+    """What must be filled: every tensor of a model, which channels reach each layer, and where each is stored.
 
-    `feeds` gives, for each layer, the layers that supply its input channels (`INPUT` for the model's input);
-    `storage` gives each tensor's path in a Keras `.weights.h5` file, and is empty where that is not known.
+    `feeds` gives the channels that reach each layer with weights; `axes` what each axis of a tensor holds, in the
+    letters of `medzoo.wiring.AXES`; `blocks` the equal blocks that a layer's own channels are made of, where they
+    are: the heads of the attention that it feeds, the groups of the convolution that it feeds or is; `epsilons` those
+    of norm layers. `followers` names the batch norm that alone reads what a layer makes of the image; a row's table
+    goes without, as all of the catalogue's stems without bias are followed so. `storage` gives each tensor's path in a
+    Keras `.weights.h5` file, and is empty where that is not known. `stages` names the stage of each tensor, for
+    catalogue rows.
     `model`, `classes`, `channels`, `input_size` and `head` say how the network described is built; `model` is empty
     for any other network, `input_size` is 0 and `head` empty where they are the network's own. `left_out` are globs of
     tensors that the network it is derived from has and this one goes without.
     """
 
     tensors: Mapping[str, TensorSpec] = field(repr=False)
-    feeds: Mapping[str, tuple[str, ...]] = field(repr=False)
+    feeds: Mapping[str, Channels] = field(repr=False)
     storage: Mapping[str, str] = field(repr=False)
     model: str = ""
     classes: int = 0
@@ -244,6 +246,11 @@ class Target:
     input_size: int = 0
     head: str = ""
     left_out: tuple[str, ...] = ()
+    axes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    blocks: Mapping[str, int] = field(default_factory=dict, repr=False)
+    epsilons: Mapping[str, float] = field(default_factory=dict, repr=False)
+    followers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stages: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def size(self) -> int:
@@ -251,8 +258,19 @@ class Target:
         return sum(spec.size for spec in self.tensors.values())
 
 
-#: The name under which `Target.feeds` lists the model's own input.
-INPUT = "<input>"
+def cast_target(target: Target, dtype: str) -> Target:
+    """Give a target whose floating tensors have another dtype.
+
+    Raises:
+        PlanError: another dtype than float32, float16 or bfloat16.
+    """
+    if dtype not in ("float32", "float16", "bfloat16"):
+        raise PlanError(f"dtype {dtype!r}", "float32, float16 or bfloat16", "--dtype bfloat16")
+    tensors = {
+        name: replace(spec, dtype=dtype) if "float" in spec.dtype else spec
+        for name, spec in target.tensors.items()
+    }
+    return replace(target, tensors=tensors)
 
 
 def name_variables(model: Any) -> dict[str, Any]:

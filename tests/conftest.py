@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 
 import pytest
@@ -36,4 +37,5 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     """No test reaches for a network, for the user's cache or for the user's cards."""
     monkeypatch.setenv("MEDZOO_OFFLINE", "1")
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.setenv("MEDZOO_CARDS", str(tmp_path_factory.getbasetemp() / "cards"))
+    # A folder per test: a card that one test adds must not be found by the next.
+    monkeypatch.setenv("MEDZOO_CARDS", str(tmp_path_factory.getbasetemp() / "cards" / uuid.uuid4().hex))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from medzoo import tensors as module
+from medzoo import moments as module
 from medzoo.errors import PlanError, WeightsError
 from medzoo.tensors import (
     Moments,

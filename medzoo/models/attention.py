@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
+
+from medzoo.wiring import Channels
 
 #: A shape with its batch; None where a size is not known.
 Shape = tuple[Any, ...]
@@ -47,6 +49,9 @@ class PrefixTokens(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
     The class token `cls_token` comes first; with `prefix_tokens=2`, `distillation_token` follows.
     """
 
+    channels_like = "Identity"
+    weight_axes: ClassVar = {"cls_token": "..c", "distillation_token": "..c"}
+
     def __init__(self, prefix_tokens: int = 1, **options: Any) -> None:
         """Take the number of tokens, 1 or 2, and a layer's common options."""
         super().__init__(**options)
@@ -86,6 +91,9 @@ class PrefixTokens(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
 class PositionEmbedding(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no types
     """Add a learnt vector to every token: (batch, tokens, channels), `pos_embed` is (1, tokens, channels)."""
 
+    channels_like = "Identity"
+    weight_axes: ClassVar = {"pos_embed": ".pc"}
+
     def build(self, input_shape: Shape) -> None:
         """Make the positions, as many as there are tokens."""
         self.pos_embed_initializer = initialize()
@@ -114,6 +122,11 @@ class Attention(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no typ
     def call(self, query: Any, key: Any, value: Any) -> Any:
         """Mix the values of all tokens."""
         return attend(query, key, value, self.heads)
+
+    def relay_channels(self, query: Channels, key: Channels, value: Channels) -> Channels:
+        """Give the values' channels: queries and keys say how much, only values say what."""
+        del query, key
+        return value
 
     def compute_output_shape(self, query_shape: Shape, key_shape: Shape, value_shape: Shape) -> Shape:
         """Give the output's shape: the queries' tokens, the values' channels."""

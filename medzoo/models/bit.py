@@ -23,6 +23,9 @@ class StandardizedConv2D(keras.layers.Conv2D):  # type: ignore[misc]  # Keras sh
     1e-10
     """
 
+    channels_like = "Conv2D"
+    standardizes_kernel = True
+
     def __init__(self, filters: int, kernel_size: Any, epsilon: float = 1e-10, **options: Any) -> None:
         """Take Conv2D's own options, by whose names Keras restores the layer, and the ε."""
         super().__init__(filters, kernel_size, **options)

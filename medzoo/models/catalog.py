@@ -107,9 +107,12 @@ def find_model(name: str) -> ModelSpec:
     unknown = next((key for key in changes if key not in family.CHANGES or key not in defaults), None)
     if unknown is not None:
         allowed = "; ".join(f"{key}: {words}" for key, words in family.CHANGES.items() if key in defaults)
+        takers = [other.__name__.rpartition(".")[2] for other in FAMILIES if unknown in other.CHANGES]
+        elsewhere = f"a network of {', '.join(takers)}, whose rows have it" if takers else ""
         raise ConfigError(
             f"{parsed['row']} has no option {unknown!r} to change",
             allowed or "the row as it is, or a cut @STAGE",
+            elsewhere,
         )
     values = {
         key: read_option(parsed["row"], key, text, defaults[key], family.CHANGES[key])

@@ -24,6 +24,8 @@ class LayerScale(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no ty
     1e-06
     """
 
+    channels_like = "LayerScale"
+
     def __init__(self, start: float = 1e-6, **options: Any) -> None:
         """Take the factor at the start, and a layer's own options."""
         super().__init__(**options)

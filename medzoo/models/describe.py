@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,9 @@ from medzoo.errors import ConfigError, PlanError
 from medzoo.models.catalog import find_model, list_left_out
 from medzoo.models.storage import locate_storage, own_variables
 from medzoo.models.tables import read_table
-from medzoo.specs import ModelSpec, check_input_size, read_network_name
-from medzoo.tensors import INPUT, Initializer, Role, Target, TensorSpec, name_variables, role_of
+from medzoo.models.trace import trace_channels, walk_layers
+from medzoo.specs import ModelSpec, check_input_size, name_stage, read_network_name
+from medzoo.tensors import Initializer, Role, Target, TensorSpec, name_variables, role_of
 
 
 def describe(
@@ -34,7 +35,8 @@ def describe(
         model = find_model(model)
     if isinstance(model, ModelSpec):
         if _has_table(model, input_size, head):
-            return read_table(model.name, classes, channels)
+            table = read_table(model.name, classes, channels)
+            return replace(table, stages=_name_stages(model, table.tensors))
         target = describe_abstractly(model, classes, channels, input_size, head)
         return replace(
             target,
@@ -44,10 +46,18 @@ def describe(
             input_size=0 if input_size in (None, model.input_size) else input_size,
             head="" if head in (None, model.heads[0]) else head,
             left_out=list_left_out(model),
+            stages=_name_stages(model, target.tensors),
         )
     if not hasattr(model, "weights"):
         raise PlanError(f"a {type(model).__name__}", "a catalogue row or a built Keras model")
     return replace(describe_network(model), left_out=_find_left_out(model.name))
+
+
+def _name_stages(spec: ModelSpec, tensors: Iterable[str]) -> dict[str, str]:
+    """Name the stage of each tensor of a network; a layer is looked for once."""
+    layers = {name: name.rpartition("/")[0] for name in tensors}
+    stages = {layer: name_stage(spec.stages, layer) for layer in dict.fromkeys(layers.values())}
+    return {name: stages[layer] for name, layer in layers.items()}
 
 
 def _find_left_out(name: str) -> tuple[str, ...]:
@@ -90,20 +100,25 @@ def build_abstractly(
 
 def describe_network(model: Any) -> Target:
     """Describe a built Keras model from its layers and, where it is functional, its graph."""
-    holders = {id(variable): layer for layer in _walk_layers(model) for variable in own_variables(layer)}
+    holders = {id(variable): layer for layer in walk_layers(model) for variable in own_variables(layer)}
     tensors = {}
-    for name, variable in name_variables(model).items():
+    variables = name_variables(model)
+    for name, variable in variables.items():
         layer = holders.get(id(variable))
         role = _role_in(layer, name)
         tensors[name] = TensorSpec(
             name, tuple(variable.shape), str(variable.dtype), role, _initializer_of(layer, variable)
         )
-    return Target(tensors, _trace_feeds(model), locate_storage(model))
-
-
-def _walk_layers(model: Any) -> Iterator[Any]:
-    """Yield every layer, nested ones included, a container before its contents."""
-    yield from model._flatten_layers(include_self=False, recursive=True)
+    wiring = trace_channels(model, variables)
+    return Target(
+        tensors,
+        wiring.feeds,
+        locate_storage(model),
+        axes=wiring.axes,
+        blocks=wiring.blocks,
+        epsilons=wiring.epsilons,
+        followers=wiring.followers,
+    )
 
 
 def _role_in(layer: Any, name: str) -> Role:
@@ -145,74 +160,3 @@ def _initializer_of(layer: Any, variable: Any) -> Initializer | None:
             kind = {"untruncated_normal": "normal"}.get(declared.distribution, declared.distribution)
             return Initializer(kind, float(declared.scale), declared.mode)
     return None
-
-
-def _trace_feeds(model: Any) -> dict[str, tuple[str, ...]]:
-    """Trace, for each layer with weights, which layers supply its input channels.
-
-    Walks the graph from the input through layers that keep channels (norms, activations, pooling, padding,
-    depthwise convolutions, sums, concatenations) to the nearest layers that make them, and into nested
-    models. Models without a graph (subclassed ones) give an empty mapping.
-    """
-    feeds: dict[str, tuple[str, ...]] = {}
-    _trace_model(model, ((INPUT,),), feeds)
-    return feeds
-
-
-def _trace_model(
-    model: Any, inputs: tuple[tuple[str, ...], ...], feeds: dict[str, tuple[str, ...]]
-) -> tuple[str, ...] | None:
-    """Trace one model whose inputs are supplied so; give what supplies its output, or None without a graph."""
-    # A built Sequential keeps its graph in a functional model of its own.
-    model = getattr(model, "_functional", None) or model
-    if not hasattr(model, "_nodes_by_depth"):
-        return None
-    everything = tuple(dict.fromkeys(name for names in inputs for name in names))
-    known = {id(tensor): everything for tensor in model.inputs}
-    if len(inputs) == len(model.inputs):
-        known = {id(tensor): names for tensor, names in zip(model.inputs, inputs, strict=True)}
-    for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if node.input_tensors:
-                outputs = _trace_node(node, known, feeds)
-                known.update((id(tensor), outputs) for tensor in node.output_tensors)
-    names = (known.get(id(tensor), everything) for tensor in model.outputs)
-    return tuple(dict.fromkeys(name for group in names for name in group))
-
-
-def _trace_node(
-    node: Any, known: dict[int, tuple[str, ...]], feeds: dict[str, tuple[str, ...]]
-) -> tuple[str, ...]:
-    """Note what supplies one layer and give what supplies the layers after it."""
-    operation = node.operation
-    groups = tuple(known.get(id(tensor), (INPUT,)) for tensor in node.input_tensors)
-    inner = _trace_model(operation, groups, feeds)
-    if inner is not None:
-        return inner
-    # Of attention, queries and keys say how much, only values say what.
-    carried = groups[2:3] if hasattr(operation, "count_macs") and len(groups) == 3 else groups
-    supplied = tuple(dict.fromkeys(name for names in carried for name in names))
-    if _filters_apart(operation) and supplied == (INPUT,):
-        # Each channel of the image has its own filter: summed kernels would not answer as they did.
-        feeds[operation.name] = ()
-        return (operation.name,)
-    if getattr(operation, "weights", None):
-        feeds[operation.name] = supplied
-    return (operation.name,) if _makes_channels(operation) else supplied
-
-
-def _filters_apart(operation: Any) -> bool:
-    """Tell whether a layer filters each input channel on its own."""
-    return type(operation).__name__ in {
-        "DepthwiseConv1D",
-        "DepthwiseConv2D",
-        "SeparableConv1D",
-        "SeparableConv2D",
-    }
-
-
-def _makes_channels(operation: Any) -> bool:
-    """Tell whether a layer's output channels are its own (a dense layer, a full convolution, a nested model)."""
-    if type(operation).__name__ == "DepthwiseConv2D":
-        return False
-    return any(role_of(weight.path) is Role.KERNEL for weight in getattr(operation, "weights", ()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -22,6 +22,7 @@ from medzoo.models.rows.options import read_numbers
 from medzoo.models.rows.swin import PATCH
 from medzoo.models.rows.vit import count_heads
 from medzoo.specs import ModelSpec
+from medzoo.wiring import Channels
 
 #: What is added to the scores of two tokens that only the cyclic shift made neighbours; e^-100 is nothing.
 _APART = -100.0
@@ -99,6 +100,8 @@ class SplitWindows(_GridLayer):
     shifted up and to the left, cyclically.
     """
 
+    channels_like = "Identity"
+
     def call(self, inputs: Any) -> Any:
         """Pad, shift, cut."""
         grid, channels = self.grid, inputs.shape[-1]
@@ -119,6 +122,8 @@ class SplitWindows(_GridLayer):
 @keras.saving.register_keras_serializable("medzoo")
 class JoinWindows(_GridLayer):
     """Put windows back into a map: (batch, windows, side², channels) → (batch, height, width, channels)."""
+
+    channels_like = "Identity"
 
     def call(self, inputs: Any) -> Any:
         """Join, shift back, crop what was padded."""
@@ -142,6 +147,8 @@ class WindowAttention(_GridLayer):
     It owns `relative_position_bias_table` ((2·window − 1)², heads): what each head adds to the score of two
     tokens by how far they are apart, rows first. Tokens that the shift alone brought together are kept apart.
     """
+
+    weight_axes: ClassVar = {"relative_position_bias_table": "ph"}
 
     def __init__(self, grid: Grid | dict[str, int], window: int, heads: int, **options: Any) -> None:
         """Take the grid, the window that the table is for, the number of heads, a layer's common options."""
@@ -171,6 +178,11 @@ class WindowAttention(_GridLayer):
             apart = regions[:, None, :, None] != regions[:, None, None, :]
             bias = bias + _APART * keras.ops.cast(apart, "float32")
         return attend(query, key, value, self.heads, bias)
+
+    def relay_channels(self, query: Channels, key: Channels, value: Channels) -> Channels:
+        """Give the values' channels: queries and keys say how much, only values say what."""
+        del query, key
+        return value
 
     def _index_offsets(self) -> np.ndarray:
         """Give each pair of tokens of a window its row of the table."""
@@ -215,6 +227,10 @@ class MergePatches(keras.layers.Layer):  # type: ignore[misc]  # Keras ships no 
         parts = keras.ops.reshape(inputs, (-1, height, 2, width, 2, channels))
         parts = keras.ops.transpose(parts, (0, 1, 3, 4, 2, 5))
         return keras.ops.reshape(parts, (-1, height, width, 4 * channels))
+
+    def relay_channels(self, inputs: Channels) -> Channels:
+        """Give the channels of each of the four, one after the other."""
+        return Channels("flatten", parts=(inputs,), times=4)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Give the output's shape."""

@@ -69,8 +69,28 @@ class WeightsSection(Section):
     src: str | None = Field(default=None, min_length=1)
     dialect: str | None = None
     mode: str | None = None
-    upto: str | None = None
+    upto: str | int | None = None
+    at: str | None = None
+    above: str | None = None
+    factor: float | None = None
     norm: str | None = None
+    bias: str | None = None
+    ddof: int | None = None
+    exact: bool | None = None
+    sampler: str | None = None
+    tokens: str | None = None
+    rest: str | None = None
+    pick: str | None = None
+    noise: float | None = None
+    channel_mode: str | None = None
+    fold: bool | None = None
+    inflate: str | None = None
+    head_weights: str | None = None
+    classes_map: str | None = None
+    interpolation: str | None = None
+    antialias: bool | None = None
+    rules: str | None = Field(default=None, min_length=1, description="a TOML file in place of a mode")
+    lsuv: bool = Field(default=False, description="scale every layer by what training images give")
     ignore: tuple[str, ...] | None = None
 
 

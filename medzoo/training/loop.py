@@ -68,14 +68,14 @@ def train(config: TrainConfig, report: Report | None = None) -> Run:
             # Where a run lies is no part of what it is: a run's own configuration starts a new run.
             settings = prepared.config.model_copy(update={"run": RunSection()})
             write_text(run / "config.toml", format_config(settings))
-            _train_in(run, prepared, visible=report is not None)
+            _train_in(run, prepared, report)
     except KeyboardInterrupt:
         kept = "keeps its history and best weights so far" if folder.exists() else "was not begun"
         raise KeyboardInterrupt(f"interrupted; {folder} {kept}") from None
     return run
 
 
-def _train_in(run: Run, prepared: Prepared, visible: bool) -> None:
+def _train_in(run: Run, prepared: Prepared, report: Report | None) -> None:
     """Train in an existing run directory and write its results."""
     import keras
     import tensorflow as tf
@@ -85,7 +85,7 @@ def _train_in(run: Run, prepared: Prepared, visible: bool) -> None:
     keras.utils.set_random_seed(prepared.config.training.seed)
     keras.config.set_dtype_policy(prepared.precision.value)
     try:
-        best_epoch = _fit(run, prepared, visible)
+        best_epoch = _fit(run, prepared, report)
         metrics = _finish(run, prepared)
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         size = prepared.config.training.batch_size
@@ -136,18 +136,25 @@ def _build(prepared: Prepared) -> Any:
     )
 
 
-def _fit(run: Run, prepared: Prepared, visible: bool) -> int:
+def _fit(run: Run, prepared: Prepared, report: Report | None) -> int:
     """Transplant, compile and fit; give the best epoch."""
     import keras
 
+    from medzoo.models.lsuv import measure_scales
     from medzoo.training.callbacks import ProgressBar, ValidationScore
     from medzoo.training.norms import make_recalibration
+    from medzoo.training.scaling import add_scales, take_images
     from medzoo.training.schedules import make_cosine
 
     training = prepared.config.training
     model = _build(prepared)
     apply(prepared.plan, prepared.source, model)
-    write_text(run / "plan.json", format_record(prepared.plan, {}))
+    plan = prepared.plan
+    if prepared.config.weights.lsuv:
+        plan = add_scales(
+            plan, measure_scales(model, take_images(_batches(prepared, "train")), report=report)
+        )
+    write_text(run / "plan.json", format_record(plan, {}))
     images = int((prepared.dataset.table["split"] == "train").sum())
     steps = -(-images // training.batch_size)
     optimizer = keras.optimizers.AdamW(
@@ -164,7 +171,7 @@ def _fit(run: Run, prepared: Prepared, visible: bool) -> int:
     recalibrate = make_recalibration(model, batches) if training.batch_norm == "recalibrate" else None
     validation = _without_groups(prepared.dataset.of_split("validation"))
     score = ValidationScore(run, validation, _batches(prepared, "validation"), images, recalibrate)
-    bar = ProgressBar(training.epochs, steps, score) if visible else None
+    bar = ProgressBar(training.epochs, steps, score) if report else None
     try:
         model.fit(
             batches,

@@ -21,11 +21,12 @@ from medzoo.models.catalog import check_drop_path, find_model
 from medzoo.models.describe import describe
 from medzoo.specs import ModelSpec, check_input_size, choose_head, write_network_name
 from medzoo.tensors import Source, source_from_arrays
-from medzoo.training.config import DataSection, TrainConfig, read_config
+from medzoo.training.config import DataSection, TrainConfig, WeightsSection, read_config
 from medzoo.training.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
 from medzoo.training.rundir import choose_folder
+from medzoo.transplant.methods import find_method
+from medzoo.transplant.modes import Recipe, choose_rules, name_target, read_recipe
 from medzoo.transplant.plan import Plan, make_plan, needs_values
-from medzoo.transplant.recipes import find_recipe
 from medzoo.transplant.table import summarise_plan
 from medzoo.weights.align import align
 from medzoo.weights.cards import UNKNOWN, WeightCard, find_card, list_card_names
@@ -65,19 +66,22 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     """Make every decision of a run: data, network, sizes, plan, precision, XLA; every image is decoded once."""
     data, weights = config.data, config.weights
     # The cheap refusals first: names before images.
-    spec = find_model(config.model.name or model_of(weights.src) or DEFAULT_MODEL)
+    whole = find_model(config.model.name or model_of(weights.src) or DEFAULT_MODEL)
+    mode = weights.mode or ("copy" if weights.src else "random")
+    recipe, spec = _choose_network(weights, whole, mode)
     check_drop_path(spec, config.model.drop_path)
     choose_head(spec, config.model.head)
-    mode = weights.mode or ("copy" if weights.src else "random")
-    rules = find_recipe(mode, spec.stages, weights.upto, weights.norm)
+    chosen = choose_rules(recipe, spec, whole, weights.rules)
     source = source_from_arrays({}, "none")
     # A card's or tag's name is no path, also where a folder of that name lies about.
     card = find_named_card(weights.src, spec.row) if weights.src is not None else None
     src = weights.src if card is not None else _anchor(weights.src)
     if weights.src is not None:
-        values = needs_values(rules, describe(spec))
+        values = needs_values(chosen.rules, describe(spec), chosen.adaptations)
         source = open_weights(weights.src, spec.row, values, weights.dialect)
-    elif mode != "random":
+        if not source.preprocessing:  # a file does not say; the network's own is what is fed to it
+            source = replace(source, preprocessing=spec.preprocessing.name)
+    elif any(find_method(rule.method).needs != "nothing" for rule in chosen.rules):
         raise ConfigError(f"mode {mode} without weights", "a card, a tag, a run or a file", "--src imagenet")
     contract = _choose_contract(data, spec, source, card, None if card else src)
     if config.run.out is not None:
@@ -104,7 +108,11 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     target = describe(spec, len(dataset.classes), channels, size, head)
     source = align(source, target)
     try:
-        plan = make_plan(source, target, rules, config.training.seed, weights.ignore or ())
+        ignore = (*chosen.ignore, *(weights.ignore or ()))
+        # Another contract than the weights' leaves nothing to fold.
+        fold = chosen.adaptations.fold and contract.name == source.preprocessing
+        adaptations = replace(chosen.adaptations, fold=fold)
+        plan = make_plan(source, target, chosen.rules, config.training.seed, ignore, adaptations)
     except PlanError as error:
         if own_size in (None, size):
             raise
@@ -130,12 +138,22 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
                 }
             ),
             "model": config.model.model_copy(update={"name": spec.name, "channels": channels, "head": head}),
-            "weights": weights.model_copy(update={"mode": mode, "src": src}),
+            # The name says what was cut or thinned, so that it can be built again.
+            "weights": weights.model_copy(update={"mode": None if weights.rules else mode, "src": src}),
         }
     )
     precision = choose_precision(config.training.precision, processor_flags(), gpu)
     xla = choose_xla(config.training.xla, gpu)
     return Prepared(resolved, dataset, spec, contract, source, plan, precision, xla, size, channels, warnings)
+
+
+def _choose_network(weights: WeightsSection, whole: ModelSpec, mode: str) -> tuple[Recipe, ModelSpec]:
+    """Read the recipe and find the network that it fills: the one named, cut or thinned as the recipe says."""
+    given = weights.model_dump(exclude={"src", "dialect", "ignore", "rules", "lsuv"}, exclude_none=True)
+    recipe = read_recipe(given | ({} if weights.rules else {"mode": mode}))
+    # A run's own configuration names the derived network already.
+    name = name_target(recipe, whole.name)
+    return recipe, whole if name == whole.name else find_model(name)
 
 
 def _choose_contract(
@@ -259,7 +277,8 @@ def announce(prepared: Prepared, is_given: bool, say: Report) -> None:
     for note in prepared.source.notes:
         say(f"note: {note}")
     origin = f"{prepared.source.origin}, " if config.weights.src else ""
-    say(f"weights {origin}mode {config.weights.mode}: {summarise_plan(prepared.plan)}")
+    mode = f"rules {config.weights.rules}" if config.weights.rules else f"mode {config.weights.mode}"
+    say(f"weights {origin}{mode}: {summarise_plan(prepared.plan)}")
     say(f"precision {prepared.precision.value} ({prepared.precision.reason})")
     say(f"XLA {prepared.xla.value} ({prepared.xla.reason})")
 

@@ -2,6 +2,7 @@
 
 The key of block b of tensor t is `SFC64(SeedSequence([seed, first 128 bits of SHA-256(t), b]))`, one block for
 every 2**20 values in C order, drawn in float32. This can never change: every published plan depends on it.
+Blocks are drawn in several threads, each scaled by the thread that drew it, while it is in that core's cache.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
 
+from medzoo.blocks import run_blocks
+
 BLOCK = 2**20
+
+#: Values drawn at once within a block, from its one generator: they stay in a core's own cache until they are scaled.
+_DRAWN_AT_ONCE = 2**15
 
 #: Standard deviation of a standard normal cut at ±2 (Keras's variance scaling divides by it).
 _TRUNCATED_DEVIATION = 0.87962566103423978
@@ -28,11 +34,31 @@ def block_generator(seed: int, name: str, block: int) -> Generator:
 
 
 def draw(seed: int, name: str, shape: tuple[int, ...], draw_block: DrawBlock) -> np.ndarray:
-    """Draw a float32 tensor block by block with `draw_block(generator, count)`."""
+    """Draw a float32 tensor block by block with `draw_block(generator, count)`, which several threads may call."""
+
+    def fill(generator: Generator, values: np.ndarray) -> None:
+        values[:] = draw_block(generator, values.size)
+
+    return fill_blocks(seed, name, shape, fill)
+
+
+def fill_blocks(
+    seed: int, name: str, shape: tuple[int, ...], fill: Callable[[Generator, np.ndarray], object]
+) -> np.ndarray:
+    """Draw a float32 tensor with `fill(generator, values)`, which puts one block's values into its place.
+
+    Several threads may call it at once, each with a generator and a part of the tensor of its own.
+
+    >>> fill_blocks(0, "a/kernel", (2, 2), lambda generator, values: values.fill(1))
+    array([[1., 1.],
+           [1., 1.]], dtype=float32)
+    """
     values = np.empty(math.prod(shape), np.float32)
-    for block, start in enumerate(range(0, values.size, BLOCK)):
-        stop = min(start + BLOCK, values.size)
-        values[start:stop] = draw_block(block_generator(seed, name, block), stop - start)
+
+    def fill_block(block: int) -> None:
+        fill(block_generator(seed, name, block), values[block * BLOCK : (block + 1) * BLOCK])
+
+    run_blocks(fill_block, -(-values.size // BLOCK))
     return values.reshape(shape)
 
 
@@ -42,39 +68,43 @@ def draw_normal(seed: int, name: str, shape: tuple[int, ...], mean: float, devia
     >>> bool(draw_normal(0, "a/kernel", (2,), 0.0, 1.0)[0] == draw_normal(0, "a/kernel", (9,), 0.0, 1.0)[0])
     True
     """
-    values = draw(seed, name, shape, _standard_normal)
-    values *= np.float32(deviation)
-    values += np.float32(mean)
-    return values
+
+    def fill(generator: Generator, values: np.ndarray) -> None:
+        for start in range(0, values.size, _DRAWN_AT_ONCE):
+            part = values[start : start + _DRAWN_AT_ONCE]
+            generator.standard_normal(dtype=np.float32, out=part)
+            part *= np.float32(deviation)
+            part += np.float32(mean)
+
+    return fill_blocks(seed, name, shape, fill)
 
 
 def draw_uniform(seed: int, name: str, shape: tuple[int, ...], half_width: float) -> np.ndarray:
     """Draw i.i.d. uniform values between −half_width and +half_width."""
-    values = draw(seed, name, shape, _symmetric_uniform)
-    values *= np.float32(half_width)
-    return values
+
+    def fill(generator: Generator, values: np.ndarray) -> None:
+        generator.random(dtype=np.float32, out=values)
+        values *= np.float32(2)
+        values -= np.float32(1)
+        values *= np.float32(half_width)
+
+    return fill_blocks(seed, name, shape, fill)
 
 
 def draw_truncated_normal(seed: int, name: str, shape: tuple[int, ...], deviation: float) -> np.ndarray:
     """Draw normal values of a deviation before truncation, none beyond two deviations."""
-    values = draw(seed, name, shape, _truncated_normal)
-    values *= np.float32(deviation)
-    return values
 
+    def fill(generator: Generator, values: np.ndarray) -> None:
+        generator.standard_normal(dtype=np.float32, out=values)
+        # Only those drawn again can be outside again: as many draws, in the same order, as in looking at all.
+        outside = np.flatnonzero(np.abs(values) > 2)
+        while outside.size:
+            again = generator.standard_normal(outside.size, dtype=np.float32)
+            values[outside] = again
+            outside = outside[np.abs(again) > 2]
+        values *= np.float32(deviation)
 
-def _standard_normal(generator: Generator, count: int) -> np.ndarray:
-    return generator.standard_normal(count, dtype=np.float32)
-
-
-def _symmetric_uniform(generator: Generator, count: int) -> np.ndarray:
-    return generator.random(count, dtype=np.float32) * np.float32(2) - np.float32(1)
-
-
-def _truncated_normal(generator: Generator, count: int) -> np.ndarray:
-    values = generator.standard_normal(count, dtype=np.float32)
-    while (outside := np.flatnonzero(np.abs(values) > 2)).size:
-        values[outside] = generator.standard_normal(outside.size, dtype=np.float32)
-    return values
+    return fill_blocks(seed, name, shape, fill)
 
 
 def scale_of_fans(shape: tuple[int, ...], mode: str) -> float:

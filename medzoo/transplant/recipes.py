@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from medzoo.errors import ConfigError, nearest
+from medzoo.errors import ConfigError
 from medzoo.specs import HEAD, Stage, find_stage
 from medzoo.tensors import Role
-from medzoo.transplant.plan import Rule
+from medzoo.transplant.adaptations import check_word
+from medzoo.transplant.steps import Rule
+from medzoo.wiring import INPUT
 
 NORM_ROLES = (Role.NORM_SCALE, Role.NORM_SHIFT, Role.MOVING_MEAN, Role.MOVING_VARIANCE)
 DRAWN_ROLES = (Role.KERNEL, Role.BIAS)
 STRUCTURE_ROLES = (Role.TOKEN, Role.POSITION)
 #: The dense layers of a head; a distilled transformer has two.
 HEADS = f"{HEAD}/*|{HEAD}_distillation/*"
+
+NORMS = ("reset", "keep", "resample")
+BIASES = ("own", "zero")
+SAMPLERS = {"normal": "resample", "shuffle": "shuffle", "bootstrap": "bootstrap"}
+TOKENS = {"keep": "copy", "resample": "resample", "zero": "zero"}
+RESTS = ("random", "stats")
 
 
 def copy(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
@@ -26,24 +34,54 @@ def copy(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
     return (Rule(HEADS, "copy", {"otherwise": "fresh"}), Rule("*", "copy"))
 
 
-def stats(stages: Sequence[Stage] = (), norm: str = "reset") -> tuple[Rule, ...]:
-    """Mean-Var (Raghu et al. 2019): kernels and biases i.i.d. normal with their own mean and variance.
+def stats(
+    stages: Sequence[Stage] = (),
+    norm: str = "reset",
+    bias: str = "own",
+    ddof: int = 0,
+    exact: bool = False,
+    sampler: str = "normal",
+    tokens: str = "keep",
+) -> tuple[Rule, ...]:
+    """Mean-Var (Raghu et al. 2019), ST (Matsoukas et al. 2022): kernels and biases drawn from their own statistics.
 
-    Norm layers are neutral (`norm="reset"`) or copied whole (`norm="keep"`); tokens and position embeddings
-    are copied; the head starts afresh.
+    Each is i.i.d. normal with its own mean and variance (`ddof=1`: the variance with n − 1, as the authors of ST;
+    `exact`: standardised, so that the drawn moments are the source's to the last digits); `sampler` may put its values
+    in a random order (`shuffle`) or draw from them with replacement (`bootstrap`) instead. Biases may be `zero`. Norm
+    layers are neutral (`reset`), copied whole (`keep`) or drawn like kernels (`resample`), their moving variance never
+    drawn but filled with its mean. Class tokens and position embeddings are copied (`keep`), drawn, or zero. The head
+    starts afresh.
 
     Raises:
-        ConfigError: another `norm`.
+        ConfigError: a word or number that is none of these.
+
+    >>> [rule.method for rule in stats(bias="zero")]
+    ['fresh', 'resample', 'zero', 'fresh', 'copy']
     """
     del stages
-    if norm not in ("reset", "keep"):
-        raise ConfigError(f"norm {norm!r}", "'reset' or 'keep'", "--norm reset")
-    return (
-        Rule(HEADS, "fresh"),
-        Rule("*", "resample", roles=DRAWN_ROLES),
-        Rule("*", "fresh" if norm == "reset" else "copy", roles=NORM_ROLES),
-        Rule("*", "copy", roles=STRUCTURE_ROLES),
-    )
+    check_word("--norm", norm, NORMS)
+    check_word("--bias", bias, BIASES)
+    check_word("--sampler", sampler, tuple(SAMPLERS))
+    check_word("--tokens", tokens, tuple(TOKENS))
+    if ddof not in (0, 1):
+        raise ConfigError(f"--ddof {ddof}", "0 or 1", "--ddof 0")
+    if sampler != "normal" and (exact or ddof):
+        raise ConfigError(f"--sampler {sampler} with --exact or --ddof 1", "those of --sampler normal alone")
+    options: dict[str, int | bool] = {"ddof": 1} if ddof else {}
+    options |= {"exact": True} if exact else {}
+    drawn = SAMPLERS[sampler]
+    rules = [Rule(HEADS, "fresh")]
+    if bias == "own":
+        rules.append(Rule("*", drawn, options, DRAWN_ROLES))
+    else:
+        rules += [Rule("*", drawn, options, (Role.KERNEL,)), Rule("*", "zero", roles=(Role.BIAS,))]
+    if norm == "resample":
+        rules.append(Rule("*", "mean", roles=(Role.MOVING_VARIANCE,)))
+        rules.append(Rule("*", drawn, options, NORM_ROLES[:3]))
+    else:
+        rules.append(Rule("*", "fresh" if norm == "reset" else "copy", roles=NORM_ROLES))
+    rules.append(Rule("*", TOKENS[tokens], options if tokens == "resample" else {}, STRUCTURE_ROLES))
+    return tuple(rules)
 
 
 def transfusion(stages: Sequence[Stage], upto: str) -> tuple[Rule, ...]:
@@ -54,12 +92,100 @@ def transfusion(stages: Sequence[Stage], upto: str) -> tuple[Rule, ...]:
     Raises:
         ConfigError: the network has no such stage; the nearest names are given.
     """
-    below, _ = find_stage(stages, upto)
-    rules = [Rule(_tensors_of(stage), "copy") for stage in below if stage.name != HEAD]
-    rules += [
-        Rule(_tensors_of(stage), "copy", {"otherwise": "fresh"}) for stage in below if stage.name == HEAD
-    ]
-    return (*rules, Rule("*", "fresh"))
+    return (*_copy_below(stages, upto), Rule("*", "fresh"))
+
+
+def wt_st(
+    stages: Sequence[Stage],
+    upto: str = "",
+    units: Sequence[str] | None = None,
+    above: Sequence[Rule] | None = None,
+) -> tuple[Rule, ...]:
+    """WT-ST-n/m (Matsoukas et al. 2022): copy up to a stage or block, `stats` above; the head starts afresh.
+
+    `units` are the globs of the layers copied, in place of `upto`: `medzoo.transplant.units.find_units` gives them by
+    the authors' index. `above` are the rules of `stats` with other options. Draws are keyed by seed and tensor name:
+    all cuts of one seed share them.
+
+    Raises:
+        ConfigError: the network has no such stage; the nearest names are given.
+    """
+    rules = (
+        _copy_below(stages, upto) if units is None else [Rule(_tensors_of(unit), "copy") for unit in units]
+    )
+    return (*rules, *(stats() if above is None else above))
+
+
+def truncate(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
+    """TTL (Peng et al. 2021): copy all that is left of a cut network; its head starts afresh.
+
+    >>> [rule.method for rule in truncate()]
+    ['fresh', 'copy']
+    """
+    del stages
+    return (Rule(HEADS, "fresh"), Rule("*", "copy"))
+
+
+def slim(stages: Sequence[Stage], above: str) -> tuple[Rule, ...]:
+    """Transfusion's hybrid, TF(k) of Peng et al. 2021: copy up to a stage, random above, where the network is thinner.
+
+    Raises:
+        ConfigError: the network has no such stage; the nearest names are given.
+    """
+    return transfusion(stages, above)
+
+
+def select(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
+    """Weight selection (Xu et al. 2024): copy the channels that `Adaptations(pick="even")` keeps; the head afresh.
+
+    Of each stage the first layers are kept, which are those of the same names.
+    """
+    return truncate(stages)
+
+
+def gabor(stages: Sequence[Stage] = (), rest: str = "random") -> tuple[Rule, ...]:
+    """Gabor filters at the source's scale in the first convolution (Raghu et al. 2019); the rest random or `stats`.
+
+    Raises:
+        ConfigError: another `rest`.
+
+    >>> gabor()[0].match
+    '<input>'
+    """
+    return (Rule(INPUT, "gabor"), *_fill_rest(stages, rest))
+
+
+def covariance(stages: Sequence[Stage] = (), rest: str = "random") -> tuple[Rule, ...]:
+    """Filters drawn with the spatial covariance of the source's (Trockman et al. 2023); the rest random or `stats`.
+
+    A moments file holds the covariance of depthwise kernels alone: any other is then filled as the rest is.
+
+    Raises:
+        ConfigError: another `rest`.
+    """
+    otherwise = "fresh" if rest == "random" else "resample"
+    kernels = Rule("*", "covariance", {"otherwise": otherwise}, (Role.KERNEL,))
+    return (Rule(HEADS, "fresh"), kernels, *_fill_rest(stages, rest))
+
+
+def inflate(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
+    """Copy a 2-D network into a 3-D one of the same names, as `Adaptations(inflate=…)` says."""
+    return copy(stages)
+
+
+def widen(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
+    """Net2WiderNet (Chen et al. 2016): copy into a wider network, which answers alike, with `pick="widen"`."""
+    return copy(stages)
+
+
+def deepen(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
+    """Net2DeeperNet (Chen et al. 2016): copy into a deeper network; layers that the source lacks change nothing.
+
+    >>> deepen()[-1].options
+    {'otherwise': 'identity'}
+    """
+    del stages
+    return (Rule(HEADS, "copy", {"otherwise": "fresh"}), Rule("*", "copy", {"otherwise": "identity"}))
 
 
 def random(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
@@ -68,35 +194,23 @@ def random(stages: Sequence[Stage] = ()) -> tuple[Rule, ...]:
     return (Rule("*", "fresh"),)
 
 
-#: The modes of the command line. `--upto` goes with transfusion, `--norm` with stats.
-MODES: tuple[str, ...] = ("copy", "stats", "transfusion", "random")
+def _fill_rest(stages: Sequence[Stage], rest: str) -> tuple[Rule, ...]:
+    """Give the rules of what a recipe does not fill itself."""
+    check_word("--rest", rest, RESTS)
+    return random(stages) if rest == "random" else stats(stages)
 
 
-def find_recipe(
-    mode: str, stages: Sequence[Stage], upto: str | None = None, norm: str | None = None
-) -> tuple[Rule, ...]:
-    """Make the rules of a mode named on the command line or in a configuration.
-
-    Raises:
-        ConfigError: an unknown mode, a stage that the network lacks, or an option that the mode does not take.
-    """
-    if mode not in MODES:
-        raise ConfigError(f"unknown mode {mode!r}", nearest(mode, MODES), "--mode stats")
-    if upto is not None and mode != "transfusion":
-        raise ConfigError(f"--upto does not go with --mode {mode}", "--mode transfusion")
-    if norm is not None and mode != "stats":
-        raise ConfigError(f"--norm does not go with --mode {mode}", "--mode stats")
-    if mode == "transfusion":
-        names = ", ".join(stage.name for stage in stages)
-        if upto is None:
-            raise ConfigError("--mode transfusion without a stage", f"--upto one of {names}", "--upto STAGE")
-        return transfusion(stages, upto)
-    if mode == "stats":
-        return stats(stages, norm or "reset")
-    simple: dict[str, Callable[[Sequence[Stage]], tuple[Rule, ...]]] = {"copy": copy, "random": random}
-    return simple[mode](stages)
+def _copy_below(stages: Sequence[Stage], upto: str) -> list[Rule]:
+    """Copy up to and including a stage or block; the head, if it is among these, where its classes are the source's."""
+    below, _ = find_stage(stages, upto)
+    rules = [Rule(_tensors_of(stage.layers), "copy") for stage in below if stage.name != HEAD]
+    return rules + [
+        Rule(_tensors_of(stage.layers), "copy", {"otherwise": "fresh"})
+        for stage in below
+        if stage.name == HEAD
+    ]
 
 
-def _tensors_of(stage: Stage) -> str:
+def _tensors_of(layers: str) -> str:
     """Give the pattern of a stage's tensors from the pattern of its layers."""
-    return "|".join(f"{layers}/*" for layers in stage.layers.split("|"))
+    return "|".join(f"{layer}/*" for layer in layers.split("|"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ import numpy as np
 import medzoo
 from medzoo.errors import PlanError
 from medzoo.tensors import Initializer, Role, TensorSpec
+from medzoo.transplant.adaptations import INTERPOLATIONS
 from medzoo.transplant.methods import METHODS
 from medzoo.transplant.plan import Plan, Step
 
-VERSION = 1
+#: Version 2 has kept ranges and the adaptations' options, which a replay must not overlook.
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def describe_step(step: Step) -> dict[str, Any]:
         "source": _describe_tensor(step.source) if step.source else None,
         "method": step.method,
         "options": dict(step.options),
+        "ranges": list(step.ranges),
+        "stage": step.stage,
     }
 
 
@@ -116,24 +121,76 @@ def read_plan(path: str | Path) -> PlanRecord:
             int(content.get("input_size", 0)),
             str(content.get("head", "")),
         )
+        if not plan.source_digest and any(step.uses_source for step in steps):
+            raise ValueError("no digest of the source")
+        if len({step.target.name for step in steps}) < len(steps):
+            raise ValueError("a tensor twice")
         digests = {row["target"]["name"]: row["digest"] for row in content["steps"] if row["digest"]}
         return PlanRecord(plan, digests, content["numpy"], content["output_digest"])
     except FileNotFoundError as error:
         raise PlanError(f"no plan file {path}", "a plan.json that `medzoo transplant` wrote") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise PlanError(f"{path} is no whole plan", "a plan.json that `medzoo transplant` wrote") from error
 
 
 def _read_step(row: Mapping[str, Any]) -> Step:
+    """Read one step, and refuse what no plan holds: the file may be damaged or made by hand."""
     source = _read_tensor(row["source"]) if row["source"] else None
-    if not isinstance(row["options"], dict):
-        raise TypeError("options are no table")
-    if METHODS[row["method"]].needs != "nothing" and source is None:
-        raise ValueError(f"{row['method']} without a source")
-    return Step(_read_tensor(row["target"]), source, row["method"], row["options"])
+    options, ranges = row["options"], tuple(row.get("ranges", ()))
+    if not isinstance(options, dict) or not all(isinstance(kept, str) for kept in ranges):
+        raise TypeError("options are no table, or ranges no texts")
+    for key, value in options.items():
+        if not isinstance(value, str | int | float):
+            raise TypeError(f"option {key} is no plain value")
+        if key in NUMERIC and (isinstance(value, str) or not math.isfinite(value)):
+            raise TypeError(f"option {key} is no number")
+        if key in WHOLE and not isinstance(value, int):
+            raise TypeError(f"option {key} is no whole number")
+    target, method = _read_tensor(row["target"]), row["method"]
+    if METHODS[method].needs != "nothing" and source is None:
+        raise ValueError(f"{method} without a source")
+    rank = len(target.shape)
+    if (ranges and len(ranges) != rank) or not 0 <= options.get("shared", 0) < max(rank, 1):
+        raise ValueError("ranges of other axes than the tensor's")
+    if (method == "fresh" or "classes" in options) and target.initializer is None:
+        raise ValueError("a fresh tensor without an initializer")
+    if options.get("resize", INTERPOLATIONS[0]) not in INTERPOLATIONS or options.get("prefix", 0) < 0:
+        raise ValueError("no resizing")
+    if ("shift_of" in options and "fold" not in options) or options.get("noise", 0) < 0:
+        raise ValueError("an option without its other, or a negative one")
+    return Step(target, source, method, options, ranges, str(row.get("stage", "")))
+
+
+#: The options whose value is a whole number.
+WHOLE = frozenset({"shared", "prefix", "ddof"})
+
+#: The options whose value is a number.
+NUMERIC = frozenset({"scale", "noise", "shared", "prefix", "epsilon", "ddof"})
 
 
 def _read_tensor(content: Mapping[str, Any]) -> TensorSpec:
-    initializer = Initializer(**content["initializer"]) if "initializer" in content else None
+    initializer = None
+    if "initializer" in content:
+        initializer = Initializer(**content["initializer"])
+        if not isinstance(initializer.scale, int | float) or initializer.mode not in MODES:
+            raise TypeError("an initializer without a scale, or of an unknown mode")
+        if initializer.distribution not in DISTRIBUTIONS:
+            raise TypeError("an initializer of an unknown distribution")
+    name, dtype = content["name"], content["dtype"]
+    if not isinstance(name, str) or not isinstance(dtype, str) or dtype not in DTYPES:
+        raise TypeError("a tensor without a name, or of an unknown dtype")
     shape = tuple(int(size) for size in content["shape"])
-    return TensorSpec(content["name"], shape, content["dtype"], Role(content["role"]), initializer)
+    return TensorSpec(name, shape, dtype, Role(content["role"]), initializer)
+
+
+#: What `medzoo.tensors.Initializer` may say.
+DISTRIBUTIONS = ("constant", "uniform", "normal", "truncated_normal")
+MODES = ("absolute", "fan_in", "fan_out", "fan_avg")
+
+#: What the tensors of a source or of a target may be made of.
+DTYPES = frozenset({"bool", "bfloat16"}).union(
+    f"{kind}{bits}"
+    for kind in ("int", "uint", "float")
+    for bits in (8, 16, 32, 64)
+    if (kind, bits) != ("float", 8)
+)

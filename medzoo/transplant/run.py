@@ -4,61 +4,120 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import medzoo
+from medzoo.blocks import run_blocks
 from medzoo.errors import ConfigError, PlanError
 from medzoo.outputs import digest_file, write_beside, write_text
 from medzoo.tensors import Source, Target, name_variables
-from medzoo.transplant.channels import sum_channels
+from medzoo.transplant.adaptations import adapt
 from medzoo.transplant.methods import find_method
 from medzoo.transplant.plan import Plan, Step, format_shape
 from medzoo.transplant.record import digest_plan, format_record, read_plan
-from medzoo.weights.writers import SUFFIXES, find_suffix, find_writer
+from medzoo.weights.filling import Values, fill_and_digest
+from medzoo.weights.writers import SUFFIXES, amend_provenance, find_layout, find_suffix
+
+#: As long as a digest, which takes its place.
+_UNKNOWN_DIGEST = f"sha256:{'0' * 64}"
+
+#: Values looked at together for being finite.
+_CHECKED_AT_ONCE = 2**20
 
 
-def run(plan: Plan, source: Source) -> Iterator[tuple[str, np.ndarray]]:
+def run(plan: Plan, source: Source, allow_nonfinite: bool = False) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each tensor's name and values in the plan's order; kept tensors are not yielded.
+
+    Values that are NaN or infinite in the source pass with `allow_nonfinite` alone.
 
     Raises:
         PlanError: the source is not the one planned for, or a value is not finite.
     """
-    if any(step.uses_source for step in plan.steps) and source.digest != plan.source_digest:
+    _check_source(plan, source)
+    for step in plan.steps:
+        if step.method != "keep":
+            yield step.target.name, make_tensor(step, source, plan.seed, allow_nonfinite)
+
+
+def _check_source(plan: Plan, source: Source) -> None:
+    """Refuse a source that is not the one planned for."""
+    if not plan.source_digest or not any(step.uses_source for step in plan.steps):
+        return  # a plan made without the digest is carried out by who made it, with the same source
+    if source.digest != plan.source_digest:
         raise PlanError(
             f"{source.origin} has digest {source.digest[:19]}…",
             f"{plan.source_digest[:19]}…, the digest of {plan.origin} when the plan was made",
             "--src with just that file; moments and weights are different files",
         )
-    for step in plan.steps:
-        if step.method != "keep":
-            yield step.target.name, make_tensor(step, source, plan.seed)
 
 
-def make_tensor(step: Step, source: Source, seed: int) -> np.ndarray:
-    """Make one tensor: treat it at the source's shape, then adapt channels and dtype.
+def make_tensor(step: Step, source: Source, seed: int, allow_nonfinite: bool = False) -> np.ndarray:
+    """Make one tensor: treat it at the source's shape, bring it to the target's, then to its dtype.
 
     Raises:
-        PlanError: the source's tensor changed its shape since planning, or a value is not finite.
+        PlanError: the source's tensor changed its shape since planning, a value is not finite, or one that is finite
+            overflows the target's dtype.
     """
     given = source[step.source.name] if step.source is not None else None
     if given is not None and step.source is not None and given.spec.shape != step.source.shape:
         raise PlanError(f"{step.source.name!r} is {given.spec.shape} now, was planned as {step.source.shape}")
     values = find_method(step.method).treat(step.target, given, seed, step.options)
-    if step.options.get("channels") == "sum":
-        values = sum_channels(values, step.target.shape[-2])
+    values = adapt(values, step.target, step.options, step.ranges, source, seed)
     if values.size != step.target.size:
         found = f"{step.target.name!r} would get {values.size} values"
         raise PlanError(found, f"{format_shape(step.target.shape)} as planned")
-    values = np.ascontiguousarray(values, dtype=step.target.dtype).reshape(step.target.shape)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise PlanError(f"{step.target.name!r} would hold NaN or infinity", "finite weights in the source")
-    return values
+    with np.errstate(over="ignore"):
+        made = np.ascontiguousarray(values, dtype=find_dtype(step.target.dtype)).reshape(step.target.shape)
+    if not is_finite(made) and (is_finite(values) or not allow_nonfinite):
+        _explain_nonfinite(step, values)
+    return made
 
 
-def apply(plan: Plan, source: Source, model: Any) -> None:
+def find_dtype(name: str) -> np.dtype:
+    """Find a NumPy dtype by name, bfloat16 included."""
+    if name == "bfloat16":
+        import ml_dtypes  # registers it; needed for such targets only
+
+        found: np.dtype = np.dtype(ml_dtypes.bfloat16)
+        return found
+    return np.dtype(name)
+
+
+def is_finite(values: np.ndarray) -> bool:
+    """Tell whether all values are finite; numbers that cannot be otherwise are."""
+    if values.dtype.kind in "iub":
+        return True
+    flat = values.reshape(-1)
+    starts = range(0, flat.size, _CHECKED_AT_ONCE)
+    return all(
+        run_blocks(
+            lambda block: bool(np.isfinite(flat[starts[block] : starts[block] + _CHECKED_AT_ONCE]).all()),
+            len(starts),
+        )
+    )
+
+
+def _explain_nonfinite(step: Step, values: np.ndarray) -> None:
+    """Refuse a tensor that is not finite, and say whether its source was or the dtype is too narrow."""
+    if is_finite(values):
+        largest = float(np.abs(values.astype(np.float64)).max())
+        raise PlanError(
+            f"{step.target.name!r} reaches {largest:.4g}, beyond {step.target.dtype}",
+            "values that the dtype can hold",
+            "--dtype bfloat16 or float32",
+        )
+    raise PlanError(
+        f"{step.target.name!r} would hold NaN or infinity",
+        "finite weights in the source",
+        "--allow-nonfinite to take them as they are",
+    )
+
+
+def apply(plan: Plan, source: Source, model: Any, allow_nonfinite: bool = False) -> None:
     """Fill any Keras model according to a plan; nothing is assigned unless every tensor has its place.
 
     Tensors are made and assigned one by one: where the source turns out to be damaged or not finite midway,
@@ -89,7 +148,7 @@ def apply(plan: Plan, source: Source, model: Any) -> None:
         if tuple(variables[name].shape) != shape:
             found = f"{name!r} is {format_shape(tuple(variables[name].shape))} in the model"
             raise PlanError(found, f"{format_shape(shape)} as planned")
-    for name, values in run(plan, source):
+    for name, values in run(plan, source, allow_nonfinite):
         variables[name].assign(values)
 
 
@@ -99,6 +158,7 @@ def write(
     target: Target,
     path: str | Path,
     expected: Mapping[str, str] | None = None,
+    allow_nonfinite: bool = False,
 ) -> Path:
     """Write a plan's tensors to `path` (`.weights.h5`, `.safetensors`, Keras 2's `.h5`) and its record beside it.
 
@@ -113,7 +173,7 @@ def write(
     """
     path = Path(path)
     record = record_path(path)
-    writer = find_writer(path)
+    lay_out = find_layout(path)
     kept = [step.target.name for step in plan.steps if step.method == "keep"]
     if kept:
         raise PlanError(
@@ -124,19 +184,38 @@ def write(
     if [step.target for step in plan.steps] != list(target.tensors.values()):
         raise PlanError("the plan's tensors are not the target's", "the target that the plan was made for")
     digests: dict[str, str] = {}
-    provenance = {
+    with write_beside(path) as beside:
+        places = lay_out(beside, target, _describe_origin(replace(plan, source_digest=_UNKNOWN_DIGEST)))
+        done = plan
+
+        def finish() -> None:
+            """Hash the source, which takes as long as copying it, and enter its digest; beside the writing."""
+            nonlocal done
+            done = complete_plan(plan, source)
+            _check_source(done, source)
+            amend_provenance(beside, _describe_origin(done))
+
+        tensors = _stream(plan, source, digests, allow_nonfinite)
+        output_digest = fill_and_digest(beside, places, target.tensors, tensors, finish)
+        _compare_digests(digests, expected or {})
+        write_text(record, format_record(done, digests, output_digest))
+    return record
+
+
+def complete_plan(plan: Plan, source: Source) -> Plan:
+    """Enter the source's digest into a plan that was made without it."""
+    return plan if plan.source_digest else replace(plan, source_digest=source.digest)
+
+
+def _describe_origin(plan: Plan) -> dict[str, str]:
+    """Give what a weights file's metadata say of the plan that made it."""
+    return {
         "source": plan.origin,
         "source_digest": plan.source_digest,
         "plan_digest": digest_plan(plan),
         "seed": str(plan.seed),
         "medzoo": medzoo.__version__,
     }
-    with write_beside(path) as beside:
-        writer(beside, target, _digested(run(plan, source), digests), provenance)
-        _compare_digests(digests, expected or {})
-        text = format_record(plan, digests, digest_file(beside))
-        write_text(record, text)
-    return record
 
 
 def _compare_digests(digests: Mapping[str, str], expected: Mapping[str, str]) -> None:
@@ -166,7 +245,7 @@ def check_output(plan: Plan, path: str | Path) -> bool:
         written = None
     if written is not None and written.plan == plan:
         if not path.exists():
-            _refuse_shared_record(path, record)
+            refuse_shared_record(path)
             return False
         if digest_file(path) == written.output_digest:
             return True
@@ -176,8 +255,13 @@ def check_output(plan: Plan, path: str | Path) -> bool:
     )
 
 
-def _refuse_shared_record(path: Path, record: Path) -> None:
-    """Refuse to take over the record of the same weights in the other format, whose digest it holds."""
+def refuse_shared_record(path: Path) -> None:
+    """Refuse to take over the record of weights in another format, whose digest it holds.
+
+    Raises:
+        ConfigError: another file has the record that would be this one's.
+    """
+    record = record_path(path)
     for suffix in SUFFIXES:
         other = record.with_name(record.name.removesuffix(".plan.json") + suffix)
         if other != path and other.exists():
@@ -196,14 +280,47 @@ def record_path(path: Path) -> Path:
 def digest_tensor(values: np.ndarray) -> str:
     """Give the SHA-256 of a tensor's dtype, shape and bytes, as 64 hexadecimal digits."""
     total = hashlib.sha256(f"{values.dtype.str}{list(values.shape)}".encode())
-    total.update(np.ascontiguousarray(values).data.cast("B") if values.size else b"")
+    # As bytes: a bfloat16 has no buffer of its own.
+    total.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 
-def _digested(
-    tensors: Iterator[tuple[str, np.ndarray]], digests: dict[str, str]
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Pass tensors through, noting each one's digest."""
-    for name, values in tensors:
-        digests[name] = digest_tensor(values)
-        yield name, values
+def _stream(
+    plan: Plan, source: Source, digests: dict[str, str], allow_nonfinite: bool
+) -> Iterator[tuple[str, Values]]:
+    """Make the tensors one by one, noting each one's digest; copied ones pass block by block where they can."""
+    for step in plan.steps:
+        name = step.target.name
+        if _passes_through(step, source):
+            yield name, _pass_blocks(step, source, digests, allow_nonfinite)
+        else:
+            values = make_tensor(step, source, plan.seed, allow_nonfinite)
+            digests[name] = digest_tensor(values)
+            yield name, values
+
+
+def _passes_through(step: Step, source: Source) -> bool:
+    """Tell whether a step takes the source's bytes as they are, and its file can give them block by block."""
+    if step.method != "copy" or step.source is None or step.options or step.ranges:
+        return False
+    given = source[step.source.name]
+    is_same = given.spec.shape == step.source.shape == step.target.shape
+    return is_same and given.spec.dtype == step.target.dtype and given.read_blocks is not None
+
+
+def _pass_blocks(
+    step: Step, source: Source, digests: dict[str, str], allow_nonfinite: bool
+) -> Iterator[memoryview]:
+    """Pass a copied tensor's bytes through, each block checked and hashed while it is in the processor's cache."""
+    assert step.source is not None
+    read_blocks = source[step.source.name].read_blocks
+    assert read_blocks is not None
+    dtype = find_dtype(step.target.dtype)
+    total = hashlib.sha256(f"{dtype.str}{list(step.target.shape)}".encode())
+    for block in read_blocks():
+        values = np.frombuffer(block, dtype)
+        if not allow_nonfinite and not is_finite(values):
+            _explain_nonfinite(step, values)
+        total.update(block)
+        yield block
+    digests[step.target.name] = total.hexdigest()

@@ -1,22 +1,29 @@
-"""Writers of whole weights files, streamed: one tensor in memory at a time."""
+"""Writers of whole weights files, streamed: one tensor in memory at a time.
+
+Every format is laid out first, as a file that is whole but for its values, and then filled: where each tensor's values
+go is known before the first of them, and all else of the file is final.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from medzoo.errors import ConfigError, PlanError
-from medzoo.tensors import Target
+from medzoo.tensors import Target, TensorSpec
+from medzoo.weights.filling import Values as Values
+from medzoo.weights.filling import count_bytes, fill
 from medzoo.weights.formats.keras_v3 import PATH_ATTRIBUTE
 
-Tensors = Iterable[tuple[str, np.ndarray]]
-#: A tensor's values, or their bytes (little-endian, C order) block by block where they only pass through.
-Values = np.ndarray | Iterator[memoryview]
+Tensors = Iterable[tuple[str, Values]]
 Writer = Callable[[Path, Target, Tensors, Mapping[str, str]], None]
+
+#: (path, target, provenance) → each tensor's first byte in the file, which is there but for the tensors' values.
+LayOut = Callable[[Path, Target, Mapping[str, str]], Mapping[str, int]]
 
 #: The endings of the files that are written; the first that fits decides.
 SUFFIXES = (".weights.h5", ".safetensors", ".h5")
@@ -54,6 +61,16 @@ def find_writer(path: Path) -> Writer:
     return writers[find_suffix(path)]
 
 
+def find_layout(path: Path) -> LayOut:
+    """Find what lays a file out, by its path's suffix; `medzoo.weights.filling` then fills it.
+
+    Raises:
+        ConfigError: nothing for that suffix.
+    """
+    layouts = {".weights.h5": lay_out_keras, ".safetensors": lay_out_safetensors, ".h5": lay_out_legacy}
+    return layouts[find_suffix(path)]
+
+
 def find_suffix(path: Path) -> str:
     """Find which of the known endings a path has.
 
@@ -72,7 +89,16 @@ def write_keras(path: Path, target: Target, tensors: Tensors, provenance: Mappin
     """Write a `.weights.h5` that `keras.Model.load_weights` of the target's model restores exactly.
 
     Raises:
-        PlanError: the target's place of each tensor in such a file is not known.
+        PlanError: the target's place of each tensor in such a file is not known, or the tensors are not its own.
+    """
+    fill(path, lay_out_keras(path, target, provenance), target.tensors, tensors)
+
+
+def lay_out_keras(path: Path, target: Target, provenance: Mapping[str, str]) -> dict[str, int]:
+    """Lay out a `.weights.h5` and give each tensor's first byte.
+
+    Raises:
+        PlanError: the target's place of each tensor in such a file is not known, or HDF5 cannot hold one.
     """
     if len(target.storage) != len(target.tensors):
         raise PlanError(
@@ -83,10 +109,28 @@ def write_keras(path: Path, target: Target, tensors: Tensors, provenance: Mappin
     _check_tensors(target)
     with h5py.File(path, "w") as file:
         file.attrs[PROVENANCE_ATTRIBUTE] = json.dumps(dict(provenance))
-        for name, values in tensors:
-            dataset = file.create_dataset(target.storage[name], data=values)
+        places = {}
+        for name, spec in target.tensors.items():
+            dataset = _make_room(file, target.storage[name], spec)
             dataset.attrs[PATH_ATTRIBUTE] = name
             dataset.parent.attrs["name"] = name.rpartition("/")[0]
+            places[name] = dataset.id.get_offset() or 0
+    return places
+
+
+def _make_room(group: h5py.Group, name: str, spec: TensorSpec) -> h5py.Dataset:
+    """Make a dataset that has its bytes in the file at once, whatever they hold until they are filled."""
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_layout(h5py.h5d.CONTIGUOUS)
+    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    settings.set_obj_track_times(False)
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    links.set_char_encoding(h5py.h5t.CSET_UTF8)
+    kind = h5py.h5t.py_create(np.dtype(spec.dtype).newbyteorder("<"), logical=True)
+    space = h5py.h5s.create_simple(spec.shape) if spec.shape else h5py.h5s.create(h5py.h5s.SCALAR)
+    return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, space, settings, links))
 
 
 def write_legacy(path: Path, target: Target, tensors: Tensors, provenance: Mapping[str, str]) -> None:
@@ -94,6 +138,15 @@ def write_legacy(path: Path, target: Target, tensors: Tensors, provenance: Mappi
 
     `load_weights` of TensorFlow up to 2.15 reads it, by order or `by_name=True`. Within a layer it always goes by
     order, so that variables stand in the order in which Keras's layers make them, whatever the target's.
+
+    Raises:
+        PlanError: a tensor without a layer, of a dtype that HDF5 lacks, or the tensors are not the target's.
+    """
+    fill(path, lay_out_legacy(path, target, provenance), target.tensors, tensors)
+
+
+def lay_out_legacy(path: Path, target: Target, provenance: Mapping[str, str]) -> dict[str, int]:
+    """Lay out an `.h5` of Keras 1 and 2 and give each tensor's first byte.
 
     Raises:
         PlanError: a tensor without a layer, or of a dtype that HDF5 lacks.
@@ -115,8 +168,11 @@ def write_legacy(path: Path, target: Target, tensors: Tensors, provenance: Mappi
         for layer, names in layers.items():
             ordered = sorted(names, key=_variable_rank)
             _write_names(file.create_group(layer), "weight_names", [f"{name}:0" for name in ordered])
-        for name, values in tensors:
-            file[name.split("/")[0]].create_dataset(f"{name}:0", data=values)
+        places = {}
+        for name, spec in target.tensors.items():
+            place = f"{name.split('/')[0]}/{name}:0"
+            places[name] = _make_room(file, place, spec).id.get_offset() or 0
+    return places
 
 
 #: The order in which Keras's layers make their variables, by kind of layer.
@@ -156,15 +212,23 @@ def _write_names(group: h5py.Group, attribute: str, names: list[str]) -> None:
         group.attrs[attribute if len(chunks) == 1 else f"{attribute}{index}"] = chunk
 
 
-def write_safetensors(
-    path: Path, target: Target, tensors: Iterable[tuple[str, Values]], provenance: Mapping[str, str]
-) -> None:
+def write_safetensors(path: Path, target: Target, tensors: Tensors, provenance: Mapping[str, str]) -> None:
     """Write a `.safetensors` whose keys are the target's names; the library's own writer would hold all of them.
 
     Raises:
-        PlanError: a dtype that the format lacks.
+        PlanError: a dtype that the format lacks, or the tensors are not the target's.
+    """
+    fill(path, lay_out_safetensors(path, target, provenance), target.tensors, tensors)
+
+
+def lay_out_safetensors(path: Path, target: Target, provenance: Mapping[str, str]) -> dict[str, int]:
+    """Lay out a `.safetensors` and give each tensor's first byte.
+
+    Raises:
+        PlanError: a dtype that the format lacks, or a name that it keeps for itself.
     """
     header: dict[str, object] = {"__metadata__": dict(provenance)}
+    starts = {}
     offset = 0
     for name, spec in target.tensors.items():
         if name in header:
@@ -175,36 +239,21 @@ def write_safetensors(
             raise PlanError(
                 f"{name!r} is {spec.dtype}", "a dtype that safetensors has", "--out FILE.weights.h5"
             )
-        length = spec.size * (2 if spec.dtype == "bfloat16" else np.dtype(spec.dtype).itemsize)
+        length = count_bytes(spec)
         header[name] = {
             "dtype": _SAFETENSORS_DTYPES[spec.dtype],
             "shape": list(spec.shape),
             "data_offsets": [offset, offset + length],
         }
+        starts[name] = offset
         offset += length
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the format aligns the data to 8 bytes
-    expected = iter(target.tensors)
     with path.open("wb") as stream:
         stream.write(len(text).to_bytes(8, "little"))
         stream.write(text)
-        for name, values in tensors:
-            if name != next(expected):
-                raise PlanError(f"tensor {name!r} came out of order", "the target's order")
-            if not isinstance(values, np.ndarray):
-                for block in values:
-                    stream.write(block)
-                continue
-            if values.dtype.byteorder == ">":
-                values = values.astype(values.dtype.newbyteorder("<"))
-            spec = target.tensors[name]
-            if (values.shape, values.dtype.name) != (spec.shape, spec.dtype):
-                raise PlanError(
-                    f"{name!r} has {values.dtype} values of shape {values.shape}",
-                    f"{spec.dtype} of shape {spec.shape}, as its header says",
-                )
-            # A view of the bytes, not a copy of them: a tensor may be as large as half the memory.
-            stream.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+        stream.truncate(8 + len(text) + offset)
+    return {name: 8 + len(text) + start for name, start in starts.items()}
 
 
 def amend_provenance(path: Path, provenance: Mapping[str, str]) -> None:

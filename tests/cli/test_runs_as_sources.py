@@ -56,9 +56,10 @@ def test_it_is_moved_at_its_own_size_and_with_its_own_head(
 
 
 @pytest.mark.slow
-def test_another_size_names_the_weights_own(images: Path, medzoo_command: Callable[..., Any]) -> None:
+def test_positions_follow_another_size(images: Path, medzoo_command: Callable[..., Any]) -> None:
     common = ["train", "--data", images, "--epochs", 1, "--precision", "float32"]
     assert medzoo_command(*common, "--model", "vit_ti16+depth=1", "--out", "first").code == 0
-    refused = medzoo_command(*common, "--src", "first", "--image-size", 48, "--out", "second")
-    assert refused.code == 1
-    assert "try --image-size 32, the weights' own" in refused.err
+    second = medzoo_command(*common, "--src", "first", "--image-size", 48, "--out", "second")
+    assert second.code == 0, second.err
+    steps = medzoo.read_plan("second/plan.json").plan.steps
+    assert {step.target.name for step in steps if "resize" in step.options} == {"positions/pos_embed"}

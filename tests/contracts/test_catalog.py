@@ -14,7 +14,8 @@ import medzoo
 from medzoo.models.describe import build_abstractly, describe_network
 from medzoo.models.tables import generate, parts
 from medzoo.specs import HEAD, ModelSpec, Stage, list_parts
-from medzoo.tensors import INPUT, Role
+from medzoo.tensors import Role
+from medzoo.wiring import IMAGE
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,9 @@ def test_a_table_gives_back_what_it_was_made_of(spec: ModelSpec, networks: dict[
     assert list(table.tensors.values()) == list(network.tensors.values())
     assert table.feeds == network.feeds
     assert table.storage == network.storage
+    assert table.axes == network.axes
+    assert table.blocks == network.blocks
+    assert table.epsilons == network.epsilons
     assert set(table.storage) == set(table.tensors)
     assert (table.model, table.classes, table.channels) == (spec.name, parts.CLASSES, parts.CHANNELS)
     assert all(tensor.initializer is not None for tensor in table.tensors.values())
@@ -119,7 +123,7 @@ def test_stages_follow_the_graph_and_end_at_their_output(
 @EVERY_ROW
 def test_only_the_first_convolution_reads_the_image(spec: ModelSpec) -> None:
     target = medzoo.describe(spec, classes=2, channels=7)
-    layers = [layer for layer, suppliers in target.feeds.items() if suppliers == (INPUT,)]
+    layers = [layer for layer, channels in target.feeds.items() if channels == IMAGE]
     assert len(layers) == 1
     assert target.tensors[f"{layers[0]}/kernel"].shape[-2] == 7
     assert next(iter(target.tensors)).startswith(layers[0])

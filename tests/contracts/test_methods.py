@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -13,39 +14,90 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras.src.initializers.random_initializers import compute_fans
 from numpy.random import SFC64, Generator, SeedSequence
+from unread_sources import refuse_to_read
 
 import medzoo
 from medzoo import recipes
+from medzoo.specs import Scalar
 from medzoo.tensors import Initializer, LazyTensor, Role, Target, TensorSpec, measure_moments
 from medzoo.transplant.draws import draw_normal, scale_of_fans
-from medzoo.transplant.methods import METHODS
+from medzoo.transplant.methods import METHODS, NEEDS, find_obstacle, lacks_values
 from medzoo.transplant.plan import Rule
-from medzoo.transplant.run import run
+from medzoo.transplant.run import make_tensor, run
 
 SHAPE = (3, 3, 8, 16)
 NAME = "conv/kernel"
 GLOROT = Initializer("uniform", 1.0, "fan_avg")
 
-#: Methods that make values (`keep` leaves a model's own), and those of them that draw.
+#: What every method is tried on: no axis to five, equal channels, an empty tensor.
+SHAPES = [
+    (),
+    (1,),
+    (7,),
+    (5, 3),
+    (6, 6),
+    (2, 9, 4),
+    SHAPE,
+    (3, 3, 8, 8),
+    (5, 5, 8, 1),
+    (3, 3, 3, 4, 4),
+    (0, 4),
+]
+
+#: Those of the table on which published plans rest: none may go or change its name.
+PUBLISHED = {
+    *("copy", "resample", "shuffle", "bootstrap", "mean", "covariance", "gabor"),
+    *("fresh", "zero", "identity", "keep"),
+}
+
+#: Methods that make values (`keep` leaves a model's own). One that joins the table is tested by these as it is.
 MAKING = sorted(set(METHODS) - {"keep"})
-DRAWING = {"resample", "fresh"}
+EVERY_METHOD = pytest.mark.parametrize("name", MAKING)
+#: Of those, the ones that draw; that any other draws, or one of these does not, is what a test finds.
+DRAWING = {"resample", "shuffle", "bootstrap", "covariance", "fresh"}
+#: Those that draw from what the source has.
+DRAWN = sorted(name for name in DRAWING if METHODS[name].needs != "nothing")
 
 
 def make_source(shape: tuple[int, ...] = SHAPE, name: str = NAME) -> dict[str, np.ndarray]:
     return {name: np.random.default_rng(11).normal(0.3, 0.2, shape).astype("float32")}
 
 
-def treat(method: str, seed: int = 0, name: str = NAME, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+def describe_tensor(shape: tuple[int, ...] = SHAPE, name: str = NAME, role: Role = Role.KERNEL) -> TensorSpec:
+    return TensorSpec(name, shape, "float32", role, GLOROT)
+
+
+def list_treated(method: str) -> list[tuple[Role, tuple[int, ...]]]:
+    """List the roles and shapes that a method says it can treat."""
+    treated = []
+    for role in Role:
+        for shape in SHAPES:
+            source = medzoo.source_from_arrays(make_source(shape))[NAME]
+            if not find_obstacle(method, describe_tensor(shape, role=role), source):
+                treated.append((role, shape))
+    return treated
+
+
+def treat(
+    method: str,
+    seed: int = 0,
+    name: str = NAME,
+    shape: tuple[int, ...] = SHAPE,
+    role: Role = Role.KERNEL,
+    options: dict[str, Scalar] | None = None,
+) -> np.ndarray:
     """Treat one tensor directly, outside any plan."""
-    target = TensorSpec(name, shape, "float32", Role.KERNEL, GLOROT)
     tensor: LazyTensor = medzoo.source_from_arrays(make_source(shape, name))[name]
-    return METHODS[method].treat(target, tensor if METHODS[method].needs != "nothing" else None, seed, {})
+    given = tensor if METHODS[method].needs != "nothing" else None
+    return METHODS[method].treat(describe_tensor(shape, name, role), given, seed, options or {})
 
 
 def test_the_table_is_complete() -> None:
-    assert set(METHODS) == {"copy", "resample", "fresh", "keep"}
+    assert set(METHODS) >= PUBLISHED
     assert all(entry.name == name for name, entry in METHODS.items())
-    assert {entry.needs for entry in METHODS.values()} <= {"values", "moments", "nothing"}
+    assert {entry.needs for entry in METHODS.values()} <= set(NEEDS)
+    assert all(entry.accepts and entry.accepts <= set(Role) for entry in METHODS.values())
+    assert all(entry.treat.__doc__ for entry in METHODS.values())
 
 
 def test_keep_is_never_carried_out() -> None:
@@ -53,22 +105,68 @@ def test_keep_is_never_carried_out() -> None:
         treat("keep")
 
 
-@pytest.mark.parametrize("name", MAKING)
-@pytest.mark.parametrize("shape", [(), (1,), (7,), (5, 3), SHAPE, (0, 4)])
-def test_shape_and_dtype_are_the_target_s(name: str, shape: tuple[int, ...]) -> None:
-    values = treat(name, shape=shape)
-    assert values.shape == shape
-    assert values.dtype == "float32"
-    assert np.isfinite(values).all()
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_method_treats_the_roles_that_it_accepts_and_no_other(name: str) -> None:
+    accepted = {role for role, _ in list_treated(name)}
+    assert accepted == METHODS[name].accepts
+    for role in set(Role) - accepted:
+        obstacle = find_obstacle(name, describe_tensor(role=role), None)
+        assert obstacle == f"{name} cannot treat a {role}"
 
 
-@pytest.mark.parametrize("name", MAKING)
+@EVERY_METHOD
+def test_shape_and_dtype_are_the_target_s(name: str) -> None:
+    """Whatever a method says it can treat, it does."""
+    treated = list_treated(name)
+    assert treated
+    for role, shape in treated:
+        values = treat(name, shape=shape, role=role)
+        assert values.shape == shape, (role, shape)
+        assert values.dtype == "float32", (role, shape)
+        assert np.isfinite(values).all(), (role, shape)
+
+
+@EVERY_METHOD
+def test_an_obstacle_is_one_line_that_names_the_method(name: str) -> None:
+    for role in Role:
+        for shape in SHAPES:
+            for source in (None, medzoo.source_from_arrays(make_source(shape))[NAME]):
+                obstacle = find_obstacle(name, describe_tensor(shape, role=role), source)
+                assert "\n" not in obstacle
+                assert not obstacle or name in obstacle or "no such tensor" in obstacle
+
+
+@EVERY_METHOD
+def test_what_a_method_needs_is_all_that_it_reads(name: str) -> None:
+    """A moments file is enough for what needs moments; the rest is refused before it is asked for."""
+    shape = (3, 3, 8, 8)
+    tensor = medzoo.source_from_arrays(make_source(shape))[NAME]
+    unread = replace(tensor, read=refuse_to_read, has_values=False)
+    needs = METHODS[name].needs
+    assert lacks_values(name, unread) == (needs == "values")
+    assert not lacks_values(name, tensor)
+    assert not lacks_values(name, None)
+    bare = replace(unread, covariance=None)
+    assert bool(find_obstacle(name, describe_tensor(shape), bare)) == (needs == "covariance")
+    assert bool(find_obstacle(name, describe_tensor(shape), None)) == (needs != "nothing")
+    if needs != "values":
+        given = unread if needs != "nothing" else None
+        assert METHODS[name].treat(describe_tensor(shape), given, 0, {}).shape == shape
+
+
+@EVERY_METHOD
 def test_seed_and_name_decide_the_bytes(name: str) -> None:
-    first = treat(name, seed=3)
-    assert treat(name, seed=3).tobytes() == first.tobytes()
-    changed = [treat(name, seed=4), treat(name, seed=3, name="conv2/kernel"), treat(name, seed=2**40)]
-    for other in changed:
-        assert (other.tobytes() != first.tobytes()) == (name in DRAWING)
+    shape = (3, 3, 8, 8)
+    first = treat(name, seed=3, shape=shape)
+    assert treat(name, seed=3, shape=shape).tobytes() == first.tobytes()
+    changed = [
+        treat(name, seed=4, shape=shape),
+        treat(name, seed=3, name="conv2/kernel", shape=shape),
+        treat(name, seed=2**40, shape=shape),
+    ]
+    differ = {other.tobytes() != first.tobytes() for other in changed}
+    # What draws follows seed and name, what does not follows neither.
+    assert differ == {name in DRAWING}
 
 
 def test_copy_is_the_source_bit_for_bit() -> None:
@@ -97,10 +195,103 @@ def test_a_resampled_tensor_has_the_source_s_moments(shape: tuple[int, ...], see
     assert abs(found.deviation**2 - expected.deviation**2) < 4.5 * spread
 
 
-@pytest.mark.parametrize("roles", [set(Role) - {Role.KERNEL, Role.BIAS}])
-def test_only_kernels_and_biases_are_resampled(roles: set[Role]) -> None:
-    assert METHODS["resample"].accepts == {Role.KERNEL, Role.BIAS}
-    assert not METHODS["resample"].accepts & roles
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_variance_and_nothing_unknown_is_ever_drawn(name: str) -> None:
+    """A drawn moving variance could be negative; of an unknown tensor nobody knows what a draw would do."""
+    assert not METHODS[name].accepts & {Role.MOVING_VARIANCE, Role.OTHER}
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 99, 100, 4096])
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_an_exact_draw_has_the_source_s_moments_to_a_millionth(count: int, ddof: int) -> None:
+    expected = measure_moments(make_source((count,))[NAME])
+    deviation = expected.deviation * math.sqrt(count / (count - ddof))
+    values = treat("resample", 3, shape=(count,), options={"exact": True, "ddof": ddof})
+    found = measure_moments(values)
+    assert abs(found.mean - expected.mean) <= 1e-6 * deviation
+    assert abs(found.deviation / deviation - 1) <= 1e-6
+    # Standardised, not another draw: the same values but for a shift and a scale.
+    drawn = treat("resample", 3, shape=(count,))
+    assert np.corrcoef(values, drawn)[0, 1] > 1 - 1e-9
+
+
+@pytest.mark.parametrize("count", [2, 10, 5000])
+def test_ddof_widens_the_draw_by_n_over_n_minus_1(count: int) -> None:
+    plain, wide = (treat("resample", 1, shape=(count,), options={"ddof": ddof}) for ddof in (0, 1))
+    mean = measure_moments(make_source((count,))[NAME]).mean
+    np.testing.assert_allclose(
+        wide.astype("float64") - mean,
+        (plain.astype("float64") - mean) * math.sqrt(count / (count - 1)),
+        atol=1e-7,
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"exact": True}, {"ddof": 1}, {"exact": True, "ddof": 1}])
+@pytest.mark.parametrize("shape", [(), (1,), (0, 4)])
+def test_one_value_has_no_deviation_and_none_have_no_moments(
+    options: dict[str, Scalar], shape: tuple[int, ...]
+) -> None:
+    values = treat("resample", shape=shape, options=options)
+    assert np.array_equal(values, make_source(shape)[NAME])
+
+
+def test_shuffle_keeps_every_value() -> None:
+    values, source = treat("shuffle", 5), make_source()[NAME]
+    assert np.array_equal(np.sort(values, axis=None), np.sort(source, axis=None))
+    # Of n values in random order one is expected to stay where it was; ten happen once in ten millions.
+    assert np.count_nonzero(values == source) < 10
+    assert abs(np.corrcoef(values.ravel(), source.ravel())[0, 1]) < 4.5 / math.sqrt(values.size)
+
+
+def test_bootstrap_draws_the_source_s_values_with_replacement() -> None:
+    values, source = treat("bootstrap", 5), make_source()[NAME]
+    assert np.isin(values, source).all()
+    # Each of n is left out with (1 − 1/n)ⁿ; how many are drawn has a variance of n·(1/e − 2/e²).
+    count = source.size
+    distinct, expected = np.unique(values).size, count * (1 - (1 - 1 / count) ** count)
+    assert abs(distinct - expected) < 4.5 * math.sqrt(count * (1 / math.e - 2 / math.e**2))
+
+
+def test_the_mean_stands_for_what_is_not_drawn() -> None:
+    variances = np.array([0.5, 1.0, 3.0], "float32")
+    tensor = medzoo.source_from_arrays({"bn/moving_variance": variances})["bn/moving_variance"]
+    made = METHODS["mean"].treat(tensor.spec, tensor, 0, {})
+    assert np.array_equal(made, np.full(3, 1.5, "float32"))
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (3, 3, 5, 5), (1, 1, 6, 6), (2, 2, 3, 3)])
+def test_the_identity_gives_on_what_it_gets(shape: tuple[int, ...]) -> None:
+    kernel = treat("identity", shape=shape)
+    values = np.random.default_rng(0).normal(size=(1, 6, 6, shape[-1])).astype("float32")
+    convolve = np.matmul if len(shape) == 2 else keras.ops.conv
+    options = {} if len(shape) == 2 else {"padding": "same"}
+    answered = np.asarray(convolve(values, kernel, **options))
+    assert np.array_equal(answered, values)
+
+
+def test_the_identity_of_a_depthwise_convolution_gives_on_what_it_gets() -> None:
+    kernel = treat("identity", shape=(3, 3, 5, 1), options={"depthwise": True})
+    values = np.random.default_rng(0).normal(size=(1, 6, 6, 5)).astype("float32")
+    answered = np.asarray(keras.ops.depthwise_conv(values, kernel, padding="same"))
+    assert np.array_equal(answered, values)
+
+
+@pytest.mark.parametrize(("shape", "depthwise"), [((3, 3, 4, 8), False), ((7,), False), ((3, 3, 4, 2), True)])
+def test_an_identity_of_other_outputs_than_inputs_is_refused(shape: tuple[int, ...], depthwise: bool) -> None:
+    assert "identity cannot" in find_obstacle("identity", describe_tensor(shape), None, depthwise)
+
+
+def test_an_identity_norm_undoes_its_own_epsilon() -> None:
+    x = np.array([-1.0, 0.0, 2.0, 5.0])
+    # The epsilon is told to the scale, or, of a norm without one, to the variance.
+    for told in (Role.NORM_SCALE, Role.MOVING_VARIANCE):
+        norm = {
+            role: treat("identity", shape=(4,), role=role, options={"epsilon": 0.01} if role is told else {})
+            for role in (Role.NORM_SCALE, Role.NORM_SHIFT, Role.MOVING_MEAN, Role.MOVING_VARIANCE)
+        }
+        scaled = (x - norm[Role.MOVING_MEAN]) / np.sqrt(norm[Role.MOVING_VARIANCE].astype("float64") + 0.01)
+        answered = scaled * norm[Role.NORM_SCALE] + norm[Role.NORM_SHIFT]
+        np.testing.assert_allclose(answered, x, rtol=1e-7)
 
 
 # --- the key: a golden rule, written out here once more, independently ---------------------------------------
@@ -151,42 +342,34 @@ def test_a_shorter_draw_is_the_start_of_a_longer_one(seed: int, first: int, seco
 # --- order, subset, format -----------------------------------------------------------------------------------
 
 
-def _target(names: list[str]) -> Target:
-    tensors = {name: TensorSpec(name, (6, 5), "float32", Role.KERNEL, GLOROT) for name in names}
-    return Target(tensors, {}, {})
+def _target(names: list[str], shape: tuple[int, ...] = (3, 3, 6, 5)) -> Target:
+    return Target({name: describe_tensor(shape, name) for name in names}, {}, {})
 
 
 @pytest.mark.parametrize("method", sorted(DRAWING))
-def test_order_and_subset_change_no_tensor(method: str) -> None:
+def test_order_subset_and_threads_change_no_tensor(method: str) -> None:
     names = ["a/kernel", "b/kernel", "c/kernel"]
-    source = medzoo.source_from_arrays({name: make_source((6, 5), name)[name] for name in names})
-    made = {}
+    shape = (3, 3, 6, 5)
+    source = medzoo.source_from_arrays({name: make_source(shape, name)[name] for name in names})
+    made: dict[str, bytes] = {}
     for chosen in (names, names[::-1], ["b/kernel"]):
         plan = medzoo.make_plan(source, _target(chosen), [Rule("*", method)], seed=9, ignore=["*"])
         for name, values in run(plan, source):
             assert made.setdefault(name, values.tobytes()) == values.tobytes()
     assert len(set(made.values())) == 3
+    plan = medzoo.make_plan(source, _target(names), [Rule("*", method)], seed=9)
+    with ThreadPoolExecutor(3) as pool:
+        together = pool.map(lambda step: make_tensor(step, source, plan.seed), plan.steps)
+        assert [values.tobytes() for values in together] == list(made.values())
 
 
-def test_a_weights_file_and_its_moments_file_give_the_same_tensors(tmp_path: Path) -> None:
-    target = medzoo.describe("cbr_tiny", classes=2, channels=1)
-    given_target = medzoo.describe("cbr_tiny", classes=9, channels=3)
-    rng = np.random.default_rng(4)
-    arrays = {n: rng.normal(0.1, 1, t.shape).astype("float32") for n, t in given_target.tensors.items()}
-    np.savez(tmp_path / "a.npz", **arrays)
-    weights = medzoo.open_weights(tmp_path / "a.npz")
-    medzoo.write_moments(weights, tmp_path / "a.json")
-    moments = medzoo.open_weights(tmp_path / "a.json")
-    assert moments.format == "moments"
-    for name, tensor in weights.items():
-        assert moments[name].moments() == tensor.moments()
-        assert moments[name].spec == tensor.spec
-    made = [
-        {n: v.tobytes() for n, v in run(medzoo.make_plan(source, target, recipes.stats(), 6), source)}
-        for source in (weights, moments)
-    ]
-    assert made[0] == made[1]
-    assert len(made[0]) == len(target.tensors)
+def test_what_shares_a_seed_and_a_name_is_drawn_once_whatever_the_method() -> None:
+    """Cuts, samplers and options that fall back on one another share their draws: one key, not one per method."""
+    standard = treat("resample", 8)
+    moments = measure_moments(make_source()[NAME])
+    drawn = (standard.astype("float64") - moments.mean) / moments.deviation
+    expected = draw_normal(8, NAME, SHAPE, 0.0, 1.0)
+    np.testing.assert_allclose(drawn, expected, atol=1e-6)
 
 
 # --- fresh: Keras's initializers, in distribution ------------------------------------------------------------

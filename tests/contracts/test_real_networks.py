@@ -75,6 +75,7 @@ def test_a_real_build_is_described_as_its_row(real: keras.Model) -> None:
     assert list(built.tensors.values()) == list(row.tensors.values())
     assert built.feeds == row.feeds
     assert built.storage == row.storage
+    assert (built.axes, built.blocks, built.epsilons) == (row.axes, row.blocks, row.epsilons)
     assert built.model == ""
 
 

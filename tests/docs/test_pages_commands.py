@@ -123,7 +123,8 @@ def test_parsing_sees_a_wrong_example() -> None:
 
 
 def test_options_written_in_prose_exist() -> None:
-    known = {name for _, command in COMMANDS for option in command.params for name in option.opts}
+    options = [option for _, command in COMMANDS for option in command.params]
+    known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
     known |= {"--help", "--version", "--check"}
     for page in WRITTEN_BY_HAND:
         text = page.read_text(encoding="utf-8")

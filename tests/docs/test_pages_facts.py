@@ -125,13 +125,79 @@ def test_stages_of_every_family() -> None:
 def test_modes_methods_and_roles() -> None:
     from medzoo.tensors import Role
     from medzoo.transplant.methods import METHODS
-    from medzoo.transplant.recipes import MODES
+    from medzoo.transplant.modes import MODES
 
     text = _read("transplant.md")
-    assert [_names(row[0])[0] for row in find_table(text, "mode")] == list(MODES)
+    rows = find_table(text, "mode")
+    assert [_names(row[0])[0] for row in rows] == list(MODES)
+    options = {_names(row[0])[0]: [name.removeprefix("--") for name in _names(row[2])] for row in rows}
+    options["wt-st"] = options["wt-st"][:1] + options["stats"]  # the page says "and those of `stats`"
+    options["truncate"] = []  # --at goes with every mode
+    assert {mode: tuple(taken) for mode, taken in options.items()} == MODES
     written = {_names(row[0])[0]: _names(row[2])[0] for row in find_table(text, "method")}
     assert written == {name: method.needs for name, method in METHODS.items()}
     assert {role.value for role in Role} <= set(_names(text))
+
+
+def test_options_of_statistics_and_rules() -> None:
+    from medzoo.transplant.modes import MODES
+    from medzoo.transplant.recipes import BIASES, NORMS, SAMPLERS, TOKENS
+
+    text = _read("transplant.md")
+    rows = {_names(row[0])[0].removeprefix("--"): row[2] for row in find_table(text, "option", "default")}
+    assert tuple(rows) == MODES["stats"]
+    for option, words in (("norm", NORMS), ("bias", BIASES), ("sampler", SAMPLERS), ("tokens", TOKENS)):
+        unnamed = {"normal"}  # the default, which needs no explanation
+        assert set(words) - unnamed <= set(_names(rows[option])), option
+    assert [_names(row[0])[0] for row in find_table(_read("transplant-plans.md"), "key of a rule")] == [
+        "match",
+        "method",
+        "roles",
+        "options",
+    ]
+
+
+def test_units_of_wt_st() -> None:
+    from medzoo.transplant.units import NOTHING, list_units
+
+    for row in find_table(_read("transplant.md"), "family", "−2"):
+        last, name = re.fullmatch(r"(\d+) in `(\w+)`", row[-1]).groups()  # type: ignore[union-attr]
+        spec = medzoo.find_model(name)
+        assert row[0] in (spec.family, "others")
+        assert int(last) == len(list_units(spec)) + NOTHING
+
+
+def test_options_of_shapes() -> None:
+    from medzoo.transplant.adaptations import HEAD_WAYS, INTERPOLATIONS, PLAIN, Adaptations
+    from medzoo.transplant.channels import PICKS
+    from medzoo.transplant.inflation import WAYS
+    from medzoo.transplant.input_channels import HOWS
+    from medzoo.transplant.modes import read_recipe
+
+    text = _read("transplant-shapes.md")
+    rows = {_names(row[0])[0]: row for row in find_table(text, "key of `[adapt]`")}
+    assert set(rows) == {field.name for field in fields(Adaptations)}
+    words = {"channels": HOWS, "interpolation": INTERPOLATIONS, "pick": PICKS}
+    words |= {"inflate": WAYS, "head": HEAD_WAYS}
+    for key, allowed in words.items():
+        assert set(allowed) <= set(_names(rows[key][3])), key
+    for key, row in rows.items():
+        value = getattr(PLAIN, key)
+        default = {True: "on", "": row[2]}.get(value, f"`{value:g}`" if key == "noise" else f"`{value}`")
+        assert row[2] == default, key
+        option = _names(row[1])[0].removeprefix("--").replace("-", "_")
+        given: object = {"noise": 0.5, "fold": False, "antialias": False, "classes": "0:1"}.get(key, "")
+        given = given if given != "" else words[key][-1]
+        # `widen` is its own mode's way to pick, and noise is for it alone.
+        mode = "widen" if given == "widen" or key == "noise" else "copy"
+        recipe = read_recipe({option: given, "mode": mode})
+        assert getattr(recipe.adaptations, key) == given
+    for head, allowed in (
+        ("`--channel-mode`", HOWS),
+        ("`--pick`", PICKS),
+        ("`--inflate`", WAYS),
+    ):
+        assert {_names(row[0])[0] for row in find_table(text, head)} == set(allowed)
 
 
 def test_plan_fields_of_the_record(tmp_path: Path) -> None:
@@ -141,7 +207,7 @@ def test_plan_fields_of_the_record(tmp_path: Path) -> None:
     source = medzoo.source_from_arrays({})
     plan = medzoo.make_plan(source, medzoo.describe("cbr_tiny", 2, 1), recipes.random())
     record = json.loads(format_record(plan, {}))
-    rows = find_table(_read("transplant.md"), "field of `plan.json`")
+    rows = find_table(_read("transplant-plans.md"), "field of `plan.json`")
     assert sorted(name for row in rows for name in _names(row[0])) == sorted(record)
 
 
@@ -275,7 +341,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    links = set(re.findall(r"\]\(([\w./]+\.md)\)", _read("index.md")))
+    links = set(re.findall(r"\]\(([\w./-]+\.md)\)", _read("index.md")))
     assert {page.name for page in DOCS.glob("*.md")} - {"index.md"} <= {Path(link).name for link in links}
 
 

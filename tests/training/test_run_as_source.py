@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import medzoo
+from medzoo.contracts import find_preprocessing
 from medzoo.errors import ConfigError, WeightsError
 from medzoo.training.config import make_config, read_config
+from medzoo.transplant.input_channels import fold_contract
 from medzoo.weights.source import model_of
 
 
@@ -64,10 +66,13 @@ def test_a_run_moves_to_another_data_set(run: Path, shared_data: Path, tmp_path:
     plan = medzoo.read_plan(moved / "plan.json").plan
     methods = {step.target.name: step.method for step in plan.steps}
     assert {name for name, method in methods.items() if method == "fresh"} == {"head/kernel", "head/bias"}
-    # With a step of nothing, what was moved is what is there: the grey stem is the colour stem's sum.
+    # With a step of nothing, what was moved is what is there: the grey stem is the colour stem's sum, with the
+    # channels' own scales of the contract folded in.
     before, after = medzoo.open_weights(run), medzoo.open_weights(moved.path)
     assert np.allclose(after["conv4_block3_2_conv/kernel"], before["conv4_block3_2_conv/kernel"], atol=1e-6)
-    stem = np.asarray(before["conv1_conv/kernel"]).sum(axis=2, keepdims=True)
+    contract = find_preprocessing("torch")
+    colours, grey = contract.for_channels(3), contract.for_channels(1)
+    stem, _ = fold_contract(np.asarray(before["conv1_conv/kernel"]), *colours, *grey)
     assert np.allclose(after["conv1_conv/kernel"], stem, atol=1e-6)
 
 

@@ -13,8 +13,9 @@ import pytest
 import medzoo
 from medzoo import recipes
 from medzoo.errors import PlanError, WeightsError
-from medzoo.tensors import INPUT, Source
+from medzoo.tensors import Source
 from medzoo.transplant.plan import Rule
+from medzoo.wiring import IMAGE
 
 
 class Subclassed(keras.Model):
@@ -136,12 +137,12 @@ def test_feeds_name_the_layers_that_supply_channels() -> None:
     image_too = keras.layers.Concatenate()([both, inputs])
     out = keras.layers.Conv2D(4, 1, name="out")(image_too)
     feeds = medzoo.describe(keras.Model(inputs, out)).feeds
-    assert feeds == {
-        "left": (INPUT,),
-        "right": (INPUT,),
-        "spread": ("left",),
-        "bn": ("left", "right"),
-        "out": ("left", "right", INPUT),
+    assert {layer: str(channels) for layer, channels in feeds.items()} == {
+        "left": "<input>",
+        "right": "<input>",
+        "spread": "left",
+        "bn": "concat(left,right)",
+        "out": "concat(left,right,<input>)",
     }
 
 
@@ -262,8 +263,8 @@ def test_a_nested_backbone_gets_its_channels_adapted(kind: str) -> None:
             outputs = part(outputs)
         model = keras.Model(inputs, outputs)
     target = medzoo.describe(model)
-    assert target.feeds["conv1"] == (INPUT,)
-    assert target.feeds["head"] == ("conv_pw_13",)
+    assert target.feeds["conv1"] == IMAGE
+    assert target.feeds["head"].makers == ("conv_pw_13",)
     shapes = medzoo.describe("mobilenet_025", classes=3, channels=3).tensors
     generator = np.random.default_rng(0)
     source = medzoo.source_from_arrays(

@@ -159,8 +159,8 @@ def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_missing_plan_and_a_later_one_are_refused(tmp_path: Path, content: dict[str, Any]) -> None:
     with pytest.raises(PlanError, match=r"no plan file .*c.json"):
         medzoo.read_plan(tmp_path / "c.json")
-    (tmp_path / "b.json").write_text(json.dumps(content | {"version": 2}))
-    with pytest.raises(PlanError, match="a plan of version 2; expected version 1"):
+    (tmp_path / "b.json").write_text(json.dumps(content | {"version": 3}))
+    with pytest.raises(PlanError, match="a plan of version 3; expected version 2"):
         medzoo.read_plan(tmp_path / "b.json")
 
 

@@ -15,6 +15,7 @@ from medzoo.errors import WeightsError
 from medzoo.tensors import Source, Target, source_from_arrays
 from medzoo.weights.align import align, rank_places
 from medzoo.weights.formats import keras_v3
+from medzoo.wiring import Channels
 
 
 def open_source(path: Path) -> Source:
@@ -158,7 +159,7 @@ def test_the_head_s_inputs_must_agree(tmp_path: Path, units: int) -> None:
 
     save(make(5), tmp_path / "a.weights.h5")
     source, target = open_source(tmp_path / "a.weights.h5"), medzoo.describe(make(units))
-    target = Target(target.tensors, {"head": ("relu",)}, target.storage)
+    target = Target(target.tensors, {"head": Channels("layer", "relu")}, target.storage)
     if units == 5:
         assert set(align(source, target)) == {"head/kernel", "head/bias"}
     else:

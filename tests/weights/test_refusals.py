@@ -285,7 +285,7 @@ def test_values_of_a_moments_file_are_refused_with_the_command_that_fetches_them
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"version": 1', '"version": 2', "a moments file of version 2; expected version 1; try pip install"),
+        ('"version": 1', '"version": 3', "a moments file of version 3; expected version 2; try pip install"),
         ('"version": 1', '"version": "x"', "is no whole moments file"),
         ('"version": 1,', "", "is no whole moments file"),
         ('"bias"', '"spice"', "is no whole moments file"),

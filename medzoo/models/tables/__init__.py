@@ -1,18 +1,19 @@
 """Generated tables: each catalogue row's Target as JSON, so that planning for it needs no Keras.
 
 `python -m medzoo.models.tables.generate` writes them; a contract test compares each with an abstract build.
-Dimensions that follow an option are written as the words "classes" and "channels"; suppliers that begin with all of
-an earlier layer's, as a reference to it.
+Dimensions that follow an option are written as the words "classes" and "channels"; channels that hold all that reach
+an earlier layer, with a reference to it: `concat(=bn1,conv2)`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 
 from medzoo.errors import ConfigError
 from medzoo.tensors import Initializer, Role, Target, TensorSpec
+from medzoo.wiring import Channels, join, read_channels
 
 #: More classes or channels than this are a slip of the pen.
 MOST = 1_000_000
@@ -32,18 +33,43 @@ def read_table(name: str, classes: int, channels: int) -> Target:
     table = json.loads(text)
     symbols = {"classes": classes, "channels": channels}
     initializers = [Initializer(*row) if row else None for row in table["initializers"]]
-    tensors, storage = {}, {}
-    for tensor, role, shape, initializer, path in table["tensors"]:
+    tensors, storage, axes = {}, {}, {}
+    for tensor, role, shape, letters, initializer, path in table["tensors"]:
         dimensions = tuple(symbols[size] if isinstance(size, str) else size for size in shape)
         tensors[tensor] = TensorSpec(tensor, dimensions, "float32", Role(role), initializers[initializer])
-        storage[tensor] = path
-    return Target(tensors, _read_feeds(table["feeds"]), storage, name, classes, channels)
+        storage[tensor], axes[tensor] = path, letters
+    return Target(
+        tensors,
+        read_feeds(table["feeds"]),
+        storage,
+        name,
+        classes,
+        channels,
+        axes=axes,
+        blocks=table["blocks"],
+        epsilons=table["epsilons"],
+    )
 
 
-def _read_feeds(short: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Write out suppliers that begin with all of an earlier layer's, given as `=layer`."""
-    feeds: dict[str, tuple[str, ...]] = {}
-    for layer, suppliers in short.items():
-        known = feeds[suppliers[0][1:]] if suppliers and suppliers[0].startswith("=") else ()
-        feeds[layer] = (*known, *suppliers[1 if known else 0 :])
+def read_feeds(short: Mapping[str, str]) -> dict[str, Channels]:
+    """Read the channels that reach each layer, where `=layer` stands for those that reach an earlier one.
+
+    >>> str(read_feeds({"bn1": "concat(a,b)", "bn2": "concat(=bn1,c)"})["bn2"])
+    'concat(a,b,c)'
+    """
+    feeds: dict[str, Channels] = {}
+    for layer, text in short.items():
+        feeds[layer] = (
+            _fill_in(read_channels(text), feeds) if "(" in text or "=" in text else Channels("layer", text)
+        )
     return feeds
+
+
+def _fill_in(channels: Channels, feeds: Mapping[str, Channels]) -> Channels:
+    """Put what reached earlier layers in the places of references to them."""
+    if channels.kind == "layer":
+        return feeds[channels.layer[1:]] if channels.layer.startswith("=") else channels
+    parts = tuple(_fill_in(part, feeds) for part in channels.parts)
+    if channels.kind in ("flatten", "spread"):
+        return Channels(channels.kind, parts=parts, times=channels.times)
+    return join(channels.kind, parts)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from medzoo.models.describe import build_abstractly, describe_network
 from medzoo.models.tables.parts import CHANNELS, CLASSES, FILE, format_costs, make_parts
 from medzoo.outputs import write_text
 from medzoo.specs import ModelSpec
+from medzoo.wiring import Channels
 
 #: Numbers that occur in no network: a dimension equal to one follows that option.
 MARKS = {CLASSES: "classes", CHANNELS: "channels"}
@@ -29,40 +31,66 @@ def make_table(spec: ModelSpec, network: Any) -> dict[str, Any]:
         initializer = [declared.distribution, declared.scale, declared.mode] if declared else None
         if initializer not in initializers:
             initializers.append(initializer)
-        rows.append([name, tensor.role, shape, initializers.index(initializer), target.storage[name]])
+        place = target.storage[name]
+        rows.append([name, tensor.role, shape, target.axes[name], initializers.index(initializer), place])
     return {
         "model": spec.name,
         "initializers": initializers,
         "tensors": rows,
         "feeds": shorten_feeds(target.feeds),
+        "blocks": target.blocks,
+        "epsilons": target.epsilons,
     }
 
 
-def shorten_feeds(feeds: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Write suppliers that begin with all of an earlier layer's as a reference to it: `=layer`, then the rest.
+def shorten_feeds(feeds: Mapping[str, Channels]) -> dict[str, str]:
+    """Write channels as text, with `=layer` for all that reach an earlier layer, wherever they occur.
 
     Sums and concatenations hand on what they got: without this, tables grow with the square of the depth.
+
+    >>> a, b, c = (Channels("layer", name) for name in "abc")
+    >>> shorten_feeds({"bn1": Channels("sum", parts=(a, b)), "bn2": Channels("sum", parts=(a, b, c))})
+    {'bn1': 'sum(a,b)', 'bn2': 'sum(=bn1,c)'}
     """
-    earlier: dict[tuple[str, ...], str] = {}
+    earlier: dict[Channels, str] = {}
     short = {}
-    for layer, suppliers in feeds.items():
-        whole = tuple(suppliers)
-        length = next((size for size in range(len(whole), 1, -1) if whole[:size] in earlier), 0)
-        short[layer] = ([f"={earlier[whole[:length]]}"] if length else []) + list(whole[length:])
-        earlier.setdefault(whole, layer)
+    for layer, channels in feeds.items():
+        short[layer] = str(_shorten(channels, earlier))
+        if channels.kind != "layer":
+            earlier.setdefault(channels, layer)
     return short
+
+
+def _shorten(channels: Channels, earlier: Mapping[Channels, str]) -> Channels:
+    """Put references to earlier layers in the places of what reached them, the longest first."""
+    if channels in earlier:
+        return Channels("layer", f"={earlier[channels]}")
+    if channels.kind == "layer":
+        return channels
+    parts = channels.parts
+    if channels.kind in ("sum", "concat"):
+        for length in range(len(parts) - 1, 1, -1):
+            begin = Channels(channels.kind, parts=parts[:length])
+            if begin in earlier:
+                parts = (begin, *parts[length:])
+                break
+    return replace(channels, parts=tuple(_shorten(part, earlier) for part in parts))
 
 
 def format_table(table: dict[str, Any]) -> str:
     """Write a table as JSON with one tensor a line, so that a change reads as a diff."""
     rows = ",\n".join(f"  {json.dumps(row)}" for row in table["tensors"])
-    feeds = ",\n".join(
-        f"  {json.dumps(layer)}: {json.dumps(list(by))}" for layer, by in table["feeds"].items()
-    )
     return (
         f'{{"model": {json.dumps(table["model"])},\n"initializers": {json.dumps(table["initializers"])},\n'
-        f'"tensors": [\n{rows}\n],\n"feeds": {{\n{feeds}\n}}}}\n'
+        f'"tensors": [\n{rows}\n],\n"feeds": {_format_layers(table["feeds"])},\n'
+        f'"blocks": {_format_layers(table["blocks"])},\n"epsilons": {_format_layers(table["epsilons"])}}}\n'
     )
+
+
+def _format_layers(values: Mapping[str, Any]) -> str:
+    """Write a value for each layer as JSON, a layer a line."""
+    lines = ",\n".join(f"  {json.dumps(layer)}: {json.dumps(value)}" for layer, value in values.items())
+    return f"{{\n{lines}\n}}" if lines else "{}"
 
 
 def main(folder: Path) -> None:

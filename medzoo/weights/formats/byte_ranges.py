@@ -7,19 +7,26 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
+from medzoo.blocks import run_blocks
 from medzoo.errors import WeightsError
+from medzoo.moments import MEASURING_BLOCK, Moments, TakePart, measure_parts
+from medzoo.weights.formats.checksums import join_checksums
 
 #: Beyond 100 MB, a compressed member may not unfold to more than 1000 times its size: no weights shrink so far.
 LARGEST_STEEP, STEEPEST = 100_000_000, 1000
 
-#: Bytes read at once where values only pass through.
+#: Bytes read at once; they are still in the processor's cache when they are checked and passed on.
 BLOCK = 2**20
+
+#: Bytes that one thread reads and checks of a tensor before it takes its next share.
+_SHARE = 4 * BLOCK
 
 #: What zipfile and zlib raise on damaged archives.
 ZIP_DAMAGE = (
@@ -78,26 +85,57 @@ def read_values(
         # NumPy makes room for what is asked for before it reads, so that a file cut since would cost memory.
         if start + count * wanted.itemsize > path.stat().st_size:
             raise EOFError
-        values = np.fromfile(path, f"u{wanted.itemsize}", count, offset=start)
+        values = np.empty(count, f"u{wanted.itemsize}")
+        found = _read_into(values.view(np.uint8).data, path, start, checksum is not None)
     except (OSError, EOFError) as error:
         raise WeightsError(
             f"{path} can no longer be read at byte {start}", "the file as it was when opened"
         ) from error
-    if values.size != count:
-        raise WeightsError(f"{path} ends within the values from byte {start}", "a whole file")
-    if checksum is not None and zlib.crc32(values.data, checksum.before) != checksum.expected:
-        raise WeightsError(
-            f"{path} is damaged in the values from byte {start}",
-            "a whole file",
-            "to copy or download it again",
-        )
+    if checksum is not None and join_checksums(checksum.before, found, values.nbytes) != checksum.expected:
+        raise _damage(path, start)
     return give_dtype(values, dtype, big_endian)
+
+
+def _read_into(room: memoryview, path: Path, start: int, is_checked: bool) -> int:
+    """Read a span of a file into memory, in several threads, and give its CRC-32 (0 where it is not wanted).
+
+    Raises:
+        OSError, EOFError: it cannot be read, or ends before.
+    """
+
+    def read_share(share: int) -> tuple[int, int]:
+        part = room[share * _SHARE : (share + 1) * _SHARE]
+        found = 0
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(start + share * _SHARE)
+            for begin in range(0, len(part), BLOCK):
+                block = part[begin : begin + BLOCK]
+                if _read_whole(stream, block) < len(block):
+                    raise EOFError
+                if is_checked:
+                    found = zlib.crc32(block, found)
+        return found, len(part)
+
+    total = 0
+    for found, length in run_blocks(read_share, -(-len(room) // _SHARE)):
+        total = join_checksums(total, found, length) if is_checked else 0
+    return total
+
+
+def _read_whole(stream: IO[bytes], room: memoryview) -> int:
+    """Read into memory until it is full or the file ends, and count the bytes; a raw file may give fewer at once."""
+    count = 0
+    while count < len(room) and (more := stream.readinto(room[count:])):  # type: ignore[attr-defined]
+        count += more
+    return count
 
 
 def read_blocks(
     path: Path, start: int, length: int, checksum: Checksum | None = None
 ) -> Iterator[memoryview]:
     """Read a span of a file through one small buffer, which stays in the processor's cache.
+
+    Every block but the last is `BLOCK` bytes long, so that none ends within a value.
 
     Raises:
         WeightsError: the file cannot be read, ends before, or the bytes are not those of the checksum.
@@ -109,8 +147,8 @@ def read_blocks(
             stream.seek(start)
             left = length
             while left:
-                count = stream.readinto(buffer[: min(left, BLOCK)]) or 0
-                if count == 0:
+                count = min(left, BLOCK)
+                if _read_whole(stream, buffer[:count]) < count:
                     raise WeightsError(f"{path} ends within the values from byte {start}", "a whole file")
                 if checksum is not None:
                     found = zlib.crc32(buffer[:count], found)
@@ -122,6 +160,57 @@ def read_blocks(
         ) from error
     if checksum is not None and found != checksum.expected:
         raise _damage(path, start)
+
+
+def measure_values(
+    path: Path, start: int, count: int, dtype: str, checksum: Checksum | None = None
+) -> Moments:
+    """Measure `count` little-endian values that begin at a byte of a file, without ever holding all of them.
+
+    Raises:
+        WeightsError: the file cannot be read, ends before, or the values are not those of the checksum.
+    """
+    wanted = numpy_dtype(dtype).newbyteorder("<")
+    size = MEASURING_BLOCK * wanted.itemsize
+    found: dict[int, int] = {}
+
+    @contextmanager
+    def open_block(block: int) -> Iterator[TakePart]:
+        """Open a block; the first time, its checksum is noted once all of it was taken."""
+        is_new = checksum is not None and block not in found
+        total = 0
+        buffer = memoryview(bytearray())
+
+        def take_part(begin: int, room: np.ndarray) -> None:
+            nonlocal total, buffer
+            length = room.size * wanted.itemsize
+            if len(buffer) < length:
+                buffer = memoryview(bytearray(length))
+            stream.seek(start + begin * wanted.itemsize)
+            if _read_whole(stream, buffer[:length]) < length:
+                raise EOFError
+            if is_new:
+                total = zlib.crc32(buffer[:length], total)
+            np.copyto(room, np.frombuffer(buffer[:length], wanted))
+
+        with path.open("rb", buffering=0) as stream:
+            yield take_part
+        if is_new:
+            found[block] = total
+
+    try:
+        moments = measure_parts(count, open_block)
+    except (OSError, EOFError) as error:
+        raise WeightsError(
+            f"{path} can no longer be read at byte {start}", "the file as it was when opened"
+        ) from error
+    if checksum is not None:
+        total = checksum.before
+        for block in range(len(found)):
+            total = join_checksums(total, found[block], min(size, count * wanted.itemsize - block * size))
+        if total != checksum.expected:
+            raise _damage(path, start)
+    return moments
 
 
 def _damage(path: Path, start: int) -> WeightsError:

@@ -8,7 +8,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +22,7 @@ from medzoo.weights.formats.byte_ranges import (
     Checksum,
     check_members,
     locate_member,
+    measure_values,
     read_blocks,
     read_values,
 )
@@ -140,7 +141,8 @@ def _open_stored(path: Path, start: int, header: _Header, spec: TensorSpec, chec
     if is_big or header.is_fortran or spec.dtype == "bool":
         return lazy_tensor(spec, read)
     length = spec.size * header.dtype.itemsize
-    return lazy_tensor(spec, read, lambda: read_blocks(path, start, length, checksum))
+    tensor = lazy_tensor(spec, read, lambda: read_blocks(path, start, length, checksum))
+    return replace(tensor, moments=lambda: measure_values(path, start, spec.size, spec.dtype, checksum))
 
 
 def _compressed_reader(
