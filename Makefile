@@ -36,14 +36,14 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# PyTorch, transformers, KerasHub and KerasCV are needed here alone; without them their tests are skipped.
-# KerasHub and KerasCV come without what they name as dependencies (tensorflow-text is 60 MB, TensorFlow Datasets
+# PyTorch, transformers, timm, KerasHub and KerasCV are needed here alone; without them their tests are skipped.
+# timm, KerasHub and KerasCV come without what they name as dependencies (tensorflow-text is 60 MB, TensorFlow Datasets
 # with pyarrow as much): they import regex and tokenizers, which transformers brings, and dm-tree. 2.6 MB in all.
 $(VENV)/parity: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,parity]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		'timm==1.0.29 keras-hub==0.32.0' 'keras-cv==0.9.0' 'dm-tree==0.1.10'
+		'timm==1.0.29' 'keras-hub==0.32.0' 'keras-cv==0.9.0' 'dm-tree==0.1.10'
 	@touch $@
 
 parity: $(VENV)/parity
