@@ -38,7 +38,7 @@ types: $(STAMP)
 
 # PyTorch, transformers, timm, KerasHub and KerasCV are needed here alone; without them their tests are skipped.
 # timm, KerasHub and KerasCV come without what they name as dependencies (tensorflow-text is 60 MB, TensorFlow Datasets
-# with pyarrow as much): they import regex and tokenizers, which transformers brings, and dm-tree. 2.6 MB in all.
+# with pyarrow as much): they import regex and tokenizers, which transformers brings, and dm-tree. 5 MB in all.
 $(VENV)/parity: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,parity]'
