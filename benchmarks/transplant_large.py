@@ -162,6 +162,7 @@ def measure_stats(folder: Path, source: Path) -> None:
 
 def main(folder: Path) -> None:
     """Make the source, then print both tables."""
+    folder.mkdir(parents=True, exist_ok=True)
     source = folder / "large.npz"
     command = [sys.executable, "-c", MAKE, str(source), MODEL, str(CLASSES)]
     made = subprocess.run(command, check=True, capture_output=True, text=True).stdout
