@@ -70,7 +70,6 @@ def plan_job(options: dict[str, Any]) -> Job:
 
     from medzoo.models.describe import describe
     from medzoo.tensors import cast_target, source_from_arrays
-    from medzoo.transplant.methods import find_method
     from medzoo.transplant.plan import make_plan, needs_values
     from medzoo.transplant.targets import fit_options
     from medzoo.weights.align import align
@@ -78,8 +77,7 @@ def plan_job(options: dict[str, Any]) -> Job:
 
     src, dialect = options["src"], options["dialect"]
     recipe, spec, chosen = choose_rules_of(options)
-    needy = any(find_method(rule.method).needs != "nothing" for rule in chosen.rules)
-    if src is None and needy:
+    if src is None and chosen.needs_source:
         what = f"--rules {options['rules']}" if options["rules"] else f"--mode {recipe.mode}"
         raise click.UsageError(f"{what} needs --src: a card, a tag such as imagenet, a run or a file")
     foreign = _load_foreign(spec.name) if spec.name.endswith(".keras") else None
@@ -93,7 +91,7 @@ def plan_job(options: dict[str, Any]) -> Job:
             values = needs_values(chosen.rules, known, chosen.adaptations)
             source = open_weights(src, row, values, dialect)
             if foreign is not None and dialect is None:
-                source = _open_plainly(src, source, foreign)
+                source, dialect = _open_plainly(src, source, foreign)
             if not source.preprocessing and foreign is None:
                 # A file does not say; the network's own contract is what training feeds it.
                 assumed = spec.preprocessing.name
@@ -111,10 +109,9 @@ def plan_job(options: dict[str, Any]) -> Job:
         source = align(source, target)
     else:
         with mute_native_notices():  # a derived network is built
-            source = align(source, describe(spec, 1, 1, size, head))
-            counts = fit_options(
-                source, describe(spec, 1, 1, size, head), options["classes"], options["channels"]
-            )
+            smallest = describe(spec, 1, 1, size, head)
+            source = align(source, smallest)
+            counts = fit_options(source, smallest, options["classes"], options["channels"])
             target = describe(spec, *counts, size, head)
     if options["dtype"]:
         target = cast_target(target, options["dtype"])
@@ -145,17 +142,20 @@ def _load_foreign(path: str) -> Target:
         return describe(load_model(path))
 
 
-def _open_plainly(src: str, source: Source, target: Target) -> Source:
-    """Give a source under the names in its file, where more of the user's own model has these than translated ones."""
+def _open_plainly(src: str, source: Source, target: Target) -> tuple[Source, str | None]:
+    """Open a source under the names in its file, where more of the user's own model has these than translated ones.
+
+    Gives the dialect too, which a replay must know: None for the one that is recognised.
+    """
     from medzoo.errors import WeightsError
     from medzoo.weights.source import open_weights
 
     try:
         plain = open_weights(src, None, True, "keras")
     except WeightsError:
-        return source
+        return source, None
     common, own = (sum(name in each for name in target.tensors) for each in (source, plain))
-    return plain if own > common else source
+    return (plain, "keras") if own > common else (source, None)
 
 
 def scale_job(job: Job, data: str, allow_nonfinite: bool) -> Job:

@@ -31,14 +31,20 @@ class Call:
         return (self.operation.name, *reversed(self.owners))
 
 
+def open_graph(operation: Any) -> Any:
+    """Give the functional model that holds a graph: a model's own or a built Sequential's; None for any other."""
+    graph = getattr(operation, "_functional", None) or operation
+    return graph if hasattr(graph, "_nodes_by_depth") else None
+
+
 def find_graph(model: Any) -> Any:
     """Give the functional model that holds a model's graph: itself, or the one within a built Sequential.
 
     Raises:
         ConfigError: the model has no graph, or is a Sequential that was not built.
     """
-    graph = getattr(model, "_functional", None) or model
-    if hasattr(graph, "_nodes_by_depth") and hasattr(graph, "inputs"):
+    graph = open_graph(model)
+    if graph is not None and hasattr(graph, "inputs"):
         return graph
     name = getattr(model, "name", type(model).__name__)
     if any(kind.__name__ == "Sequential" for kind in type(model).__mro__):

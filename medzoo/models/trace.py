@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medzoo.models.axes import OF_INPUTS, letter_axes
+from medzoo.models.graph import open_graph
 from medzoo.models.relay import CONVOLUTIONS, NORMS, kind_of, leave, makes_channels, reach
 from medzoo.models.storage import own_variables
 from medzoo.wiring import IMAGE, INPUT, Channels, join
@@ -59,7 +60,7 @@ def trace_channels(model: Any, variables: Mapping[str, Any]) -> Wiring:
     A layer whose channels two readers cut into different numbers of blocks is left out of `blocks`.
     """
     notes = _Notes()
-    graph = find_graph(model)
+    graph = open_graph(model)
     if graph is not None:
         _trace_graph(graph, tuple(IMAGE for _ in graph.inputs), notes)
     holders = {id(variable): layer for layer in walk_layers(model) for variable in own_variables(layer)}
@@ -81,12 +82,6 @@ def trace_channels(model: Any, variables: Mapping[str, Any]) -> Wiring:
 def walk_layers(model: Any) -> Iterator[Any]:
     """Yield every layer, nested ones included, a container before its contents."""
     yield from model._flatten_layers(include_self=False, recursive=True)
-
-
-def find_graph(operation: Any) -> Any:
-    """Give the functional model that holds a graph: a model's own or a built Sequential's; None for any other."""
-    graph = getattr(operation, "_functional", None) or operation
-    return graph if hasattr(graph, "_nodes_by_depth") else None
 
 
 def _trace_graph(graph: Any, inputs: tuple[Channels, ...], notes: _Notes) -> tuple[Channels, ...]:
@@ -133,7 +128,7 @@ def _trace_node(node: Any, known: Mapping[int, Channels], notes: _Notes) -> tupl
     """Note what reaches one layer, and give the channels of its outputs."""
     operation = node.operation
     inputs = tuple(known.get(id(tensor), Channels("mixed")) for tensor in node.input_tensors)
-    inner = find_graph(operation)
+    inner = open_graph(operation)
     if inner is not None:
         return _trace_graph(inner, inputs, notes)
     if getattr(operation, "weights", None):

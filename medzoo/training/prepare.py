@@ -24,7 +24,6 @@ from medzoo.tensors import Source, source_from_arrays
 from medzoo.training.config import DataSection, TrainConfig, WeightsSection, read_config
 from medzoo.training.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
 from medzoo.training.rundir import choose_folder
-from medzoo.transplant.methods import find_method
 from medzoo.transplant.modes import Recipe, choose_rules, name_target, read_recipe
 from medzoo.transplant.plan import Plan, make_plan, needs_values
 from medzoo.transplant.table import summarise_plan
@@ -81,8 +80,9 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
         source = open_weights(weights.src, spec.row, values, weights.dialect)
         if not source.preprocessing:  # a file does not say; the network's own is what is fed to it
             source = replace(source, preprocessing=spec.preprocessing.name)
-    elif any(find_method(rule.method).needs != "nothing" for rule in chosen.rules):
-        raise ConfigError(f"mode {mode} without weights", "a card, a tag, a run or a file", "--src imagenet")
+    elif chosen.needs_source:
+        what = f"rules {weights.rules}" if weights.rules else f"mode {mode}"
+        raise ConfigError(f"{what} without weights", "a card, a tag, a run or a file", "--src imagenet")
     contract = _choose_contract(data, spec, source, card, None if card else src)
     if config.run.out is not None:
         folder = choose_folder(config.run.out, config.run.overwrite, "").resolve()
@@ -139,7 +139,13 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
             ),
             "model": config.model.model_copy(update={"name": spec.name, "channels": channels, "head": head}),
             # The name says what was cut or thinned, so that it can be built again.
-            "weights": weights.model_copy(update={"mode": None if weights.rules else mode, "src": src}),
+            "weights": weights.model_copy(
+                update={
+                    "mode": None if weights.rules else mode,
+                    "rules": _anchor(weights.rules),
+                    "src": src,
+                }
+            ),
         }
     )
     precision = choose_precision(config.training.precision, processor_flags(), gpu)

@@ -57,26 +57,6 @@ def _resize_axis(values: np.ndarray, axis: int, size: int) -> np.ndarray:
     return np.asarray(values.take(before, axis) * (1 - share) + values.take(after, axis) * share)
 
 
-def interpolate_covariance(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
-    """Give the covariance at a relative depth between two layers of one window: `share` 0 is the first, 1 the second.
-
-    Raises:
-        PlanError: different windows, or a share beyond 0…1.
-
-    >>> interpolate_covariance(np.eye(4), 3 * np.eye(4), 0.5).diagonal().tolist()
-    [2.0, 2.0, 2.0, 2.0]
-    """
-    if first.shape != second.shape:
-        raise PlanError(
-            f"covariances of {len(first)} and of {len(second)} positions",
-            "one window",
-            "resize_covariance first",
-        )
-    if not 0 <= share <= 1:
-        raise PlanError(f"relative depth {share:g}", "0…1")
-    return np.asarray(first.astype(np.float64) * (1 - share) + second.astype(np.float64) * share)
-
-
 def draw_filters(seed: int, name: str, shape: tuple[int, ...], covariance: np.ndarray) -> np.ndarray:
     """Draw a kernel (h, w, …, …), whose filters are independent and N(0, Σ) over their h·w positions; float32.
 

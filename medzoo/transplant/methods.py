@@ -169,10 +169,10 @@ def covariance(
     """
     assert source is not None
     assert source.covariance is not None
-    matrix, size = source.covariance(), source.spec.shape[:2]
-    if target.shape[:2] != size:
-        matrix = resize_covariance(matrix, size, target.shape[:2])
-    return draw_filters(seed, target.name, (*target.shape[:2], *source.spec.shape[2:]), matrix)
+    matrix, size, window = source.covariance(), source.spec.shape[:2], target.shape[-4:-2]
+    if window != size:
+        matrix = resize_covariance(matrix, size, window)
+    return draw_filters(seed, target.name, (*window, *source.spec.shape[2:]), matrix)
 
 
 @method("gabor", accepts=frozenset({Role.KERNEL}), needs="moments")

@@ -35,9 +35,6 @@ MODES: dict[str, tuple[str, ...]] = {
     "random": (),
 }
 
-#: Modes that fill every tensor without a source.
-WITHOUT_SOURCE = ("random",)
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -96,11 +93,6 @@ class Recipe:
                 f"--head-weights {self.adaptations.head} with --classes-map, which fills the head",
                 "one of both",
             )
-
-    @property
-    def needs_source(self) -> bool:
-        """Whether the mode takes anything from a source."""
-        return self.mode not in WITHOUT_SOURCE
 
 
 def _check_pick(mode: str, pick: str) -> None:

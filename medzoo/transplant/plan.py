@@ -9,6 +9,7 @@ from medzoo.errors import PlanError
 from medzoo.tensors import Source, Target, TensorSpec
 from medzoo.transplant.accounting import explain_left_over, explain_problems
 from medzoo.transplant.adaptations import PLAIN, Adaptations
+from medzoo.transplant.folding import fold_steps
 from medzoo.transplant.methods import find_method
 from medzoo.transplant.planner import Planner
 from medzoo.transplant.steps import Plan as Plan
@@ -67,7 +68,7 @@ def make_plan(
     if left_over:
         raise explain_left_over(left_over, source, target)
     return Plan(
-        planner.fold_contract(steps),
+        fold_steps(steps, source, target, adaptations),
         unused,
         seed,
         source.digest if hash_source else "",

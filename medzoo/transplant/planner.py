@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
 from medzoo.errors import PlanError
-from medzoo.specs import HEAD, PREPROCESSINGS, Scalar
+from medzoo.specs import PREPROCESSINGS, Scalar
 from medzoo.tensors import LazyTensor, Role, Source, Target, TensorSpec
 from medzoo.transplant.accounting import AbsentError
 from medzoo.transplant.adaptations import Adaptations, read_classes
@@ -18,10 +17,7 @@ from medzoo.transplant.growth import find_identities
 from medzoo.transplant.input_channels import read_channel_map
 from medzoo.transplant.methods import find_method, find_obstacle, lacks_values
 from medzoo.transplant.ranges import keep_shape
-from medzoo.transplant.steps import Rule, Step, format_shape
-
-#: The dense layers of a head; a distilled transformer has two.
-HEADS = (f"{HEAD}/*", f"{HEAD}_distillation/*")
+from medzoo.transplant.steps import HEADS, Rule, Step, format_shape
 
 
 @dataclass(frozen=True)
@@ -163,7 +159,7 @@ class Planner:
 
     def _is_head(self, tensor: TensorSpec) -> bool:
         """Tell whether a tensor is the head's."""
-        return any(fnmatchcase(tensor.name, pattern) for pattern in HEADS)
+        return any(fnmatchcase(tensor.name, pattern) for pattern in HEADS.split("|"))
 
     def _lacks_features(self) -> bool:
         """Tell whether the target goes without layers of the source, so that its head reads other features."""
@@ -196,8 +192,8 @@ class Planner:
             shape = (tensor.shape[0], *shape)
         if len(shape) != len(tensor.shape):
             raise self._mismatch(tensor, given)
-        if method == "covariance" and len(shape) == len(tensor.shape) == 4:
-            shape = (*tensor.shape[:2], *shape[2:])  # it draws filters of the target's size
+        if method == "covariance":  # it draws filters of the target's size
+            shape = (*shape[:-4], *tensor.shape[-4:-2], *shape[-2:])
         shape = self._resize(tensor, shape, options)
         ranges: tuple[str, ...] = ()
         # Equal shapes may hold other channels: as many groups, or places after a flattening, of another width.
@@ -280,46 +276,3 @@ class Planner:
         return PlanError(
             f"{tensor.name!r} is {shapes}", "equal shapes, or a way to bring them together", remedy
         )
-
-    def fold_contract(self, steps: Sequence[Step]) -> tuple[Step, ...]:
-        """Fold what channels of different contracts differ by into a copied kernel that is summed to one channel.
-
-        The kernel takes the scales; what the offsets add goes into the layer's bias, or into the moving mean of the
-        batch norm that reads the layer alone. Without such a place, with equal channels or an unknown contract,
-        nothing is folded.
-        """
-        contract = PREPROCESSINGS.get(self.source.preprocessing)
-        steps = list(steps)
-        if contract is None or not self.adaptations.fold or self.adaptations.channels != "sum":
-            return tuple(steps)
-        uneven = len(set(contract.scale)) > 1 or len(set(contract.offset)) > 1
-        places = {step.target.name: number for number, step in enumerate(steps)}
-        for number, step in enumerate(steps):
-            given = step.source
-            if given is None or not uneven or step.method != "copy" or step.options.get("channels") != "sum":
-                continue
-            if step.target.shape[-2] != 1 or given.shape[-2] != 3 or step.ranges or "inflate" in step.options:
-                continue
-            if "I" in self.target.axes.get(step.target.name, "") or "resize" in step.options:
-                continue  # standardised kernels answer no sum of channels as they did their channels
-            layer = step.target.name.rpartition("/")[0]
-            place = places.get(self._find_shift_place(layer), -1)
-            if place < 0 or steps[place].method != "copy":
-                continue
-            fold: dict[str, Scalar] = {"fold": contract.name}
-            steps[number] = replace(step, options=dict(step.options) | fold)
-            shifted = dict(steps[place].options) | fold | {"shift_of": step.target.name}
-            steps[place] = replace(steps[place], options=shifted)
-        return tuple(steps)
-
-    def _find_shift_place(self, layer: str) -> str:
-        """Name the tensor that can take a constant added to a layer's output; empty where there is none."""
-        if f"{layer}/bias" in self.target.tensors:
-            return f"{layer}/bias"
-        if not self.target.model:
-            mean = f"{self.target.followers.get(layer, '')}/moving_mean"
-            return mean if mean in self.target.tensors else ""
-        # Stems of the catalogue that have no bias are read by their norm, and by nothing else.
-        fed = [name for name, feeds in self.target.feeds.items() if str(feeds) == layer]
-        means = [f"{name}/moving_mean" for name in fed if f"{name}/moving_mean" in self.target.tensors]
-        return means[0] if means else ""

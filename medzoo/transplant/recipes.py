@@ -8,14 +8,12 @@ from medzoo.errors import ConfigError
 from medzoo.specs import HEAD, Stage, find_stage
 from medzoo.tensors import Role
 from medzoo.transplant.adaptations import check_word
-from medzoo.transplant.steps import Rule
+from medzoo.transplant.steps import HEADS, Rule
 from medzoo.wiring import INPUT
 
 NORM_ROLES = (Role.NORM_SCALE, Role.NORM_SHIFT, Role.MOVING_MEAN, Role.MOVING_VARIANCE)
 DRAWN_ROLES = (Role.KERNEL, Role.BIAS)
 STRUCTURE_ROLES = (Role.TOKEN, Role.POSITION)
-#: The dense layers of a head; a distilled transformer has two.
-HEADS = f"{HEAD}/*|{HEAD}_distillation/*"
 
 NORMS = ("reset", "keep", "resample")
 BIASES = ("own", "zero")

@@ -24,6 +24,11 @@ class RuleSet:
     ignore: tuple[str, ...] = ()
     adaptations: Adaptations = PLAIN
 
+    @property
+    def needs_source(self) -> bool:
+        """Whether any rule takes anything from a source."""
+        return any(find_method(rule.method).needs != "nothing" for rule in self.rules)
+
 
 def format_rules(
     rules: Sequence[Rule], ignore: Sequence[str] = (), adaptations: Adaptations | None = None

@@ -20,6 +20,7 @@ from medzoo.transplant.methods import find_method
 from medzoo.transplant.plan import Plan, Step, format_shape
 from medzoo.transplant.record import digest_plan, format_record, read_plan
 from medzoo.weights.filling import Values, fill_and_digest
+from medzoo.weights.formats.byte_ranges import numpy_dtype
 from medzoo.weights.writers import SUFFIXES, amend_provenance, find_layout, find_suffix
 
 #: As long as a digest, which takes its place.
@@ -71,20 +72,10 @@ def make_tensor(step: Step, source: Source, seed: int, allow_nonfinite: bool = F
         found = f"{step.target.name!r} would get {values.size} values"
         raise PlanError(found, f"{format_shape(step.target.shape)} as planned")
     with np.errstate(over="ignore"):
-        made = np.ascontiguousarray(values, dtype=find_dtype(step.target.dtype)).reshape(step.target.shape)
+        made = np.ascontiguousarray(values, dtype=numpy_dtype(step.target.dtype)).reshape(step.target.shape)
     if not is_finite(made) and (is_finite(values) or not allow_nonfinite):
         _explain_nonfinite(step, values)
     return made
-
-
-def find_dtype(name: str) -> np.dtype:
-    """Find a NumPy dtype by name, bfloat16 included."""
-    if name == "bfloat16":
-        import ml_dtypes  # registers it; needed for such targets only
-
-        found: np.dtype = np.dtype(ml_dtypes.bfloat16)
-        return found
-    return np.dtype(name)
 
 
 def is_finite(values: np.ndarray) -> bool:
@@ -315,7 +306,7 @@ def _pass_blocks(
     assert step.source is not None
     read_blocks = source[step.source.name].read_blocks
     assert read_blocks is not None
-    dtype = find_dtype(step.target.dtype)
+    dtype = numpy_dtype(step.target.dtype)
     total = hashlib.sha256(f"{dtype.str}{list(step.target.shape)}".encode())
     for block in read_blocks():
         values = np.frombuffer(block, dtype)

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from medzoo.specs import Scalar
+from medzoo.specs import HEAD, Scalar
 from medzoo.tensors import Role, Target, TensorSpec
 from medzoo.tensors import format_shape as format_shape
 from medzoo.transplant.channels import reads_input
 from medzoo.transplant.methods import METHODS
 from medzoo.wiring import INPUT
+
+#: The dense layers of a head; a distilled transformer has two.
+HEADS = f"{HEAD}/*|{HEAD}_distillation/*"
 
 
 @dataclass(frozen=True)

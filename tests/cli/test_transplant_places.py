@@ -89,6 +89,8 @@ def test_a_model_of_keras_applications_keeps_its_names(medzoo_command: Callable)
         "transplant", "--src", "mine.keras", "--model", "mine.keras", "--out", "m.weights.h5"
     )
     assert outcome.code == 0, outcome.err
+    assert medzoo_command("weights", "verify", "m.weights.h5").code == 0
+    assert medzoo_command("transplant", "--plan", "m.plan.json", "--out", "n.weights.h5").code == 0
     again = medzoo.open_weights("m.weights.h5", dialect="keras")
     assert np.array_equal(
         again["predictions/kernel"].read(), np.asarray(model.get_layer("predictions").kernel)

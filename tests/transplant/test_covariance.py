@@ -18,7 +18,6 @@ from medzoo.tensors import LazyTensor, Moments, Role, Source, TensorSpec, lazy_t
 from medzoo.transplant import covariance as covariances
 from medzoo.transplant.covariance import (
     draw_filters,
-    interpolate_covariance,
     measure_covariance,
     resize_covariance,
 )
@@ -117,17 +116,6 @@ def test_a_covariance_of_another_window_is_refused() -> None:
         resize_covariance(np.eye(9), (5, 5), (3, 3))
     with pytest.raises(PlanError, match=r"windows of 3×3 and 0×3"):
         resize_covariance(np.eye(9), (3, 3), (0, 3))
-
-
-def test_a_depth_between_two_layers() -> None:
-    first, second = make_covariance(9, seed=1), make_covariance(9, seed=2)
-    assert np.array_equal(interpolate_covariance(first, second, 0), first)
-    assert np.array_equal(interpolate_covariance(first, second, 1), second)
-    assert np.allclose(interpolate_covariance(first, second, 0.25), 0.75 * first + 0.25 * second)
-    with pytest.raises(PlanError, match=r"relative depth 1\.5; expected 0…1"):
-        interpolate_covariance(first, second, 1.5)
-    with pytest.raises(PlanError, match="covariances of 9 and of 4 positions; expected one window"):
-        interpolate_covariance(first, np.eye(4), 0.5)
 
 
 # --- drawing -------------------------------------------------------------------------------------------------

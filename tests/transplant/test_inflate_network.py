@@ -227,3 +227,18 @@ def test_inflated_and_grey_go_together(flat: keras.Model) -> None:
     within = keras.Model(colours.input, colours.get_layer("conv1_conv").output)
     expected = np.asarray(within(np.repeat(volume, 3, axis=-1)))
     assert measure(expected, np.asarray(grey(volume))) <= CLOSE
+
+
+def test_filters_of_a_covariance_are_inflated_too() -> None:
+    inputs = keras.Input((4, 8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Conv3D(5, (3, 5, 5), use_bias=False, name="stem")(inputs))
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 5)).astype("float32")
+    source = medzoo.source_from_arrays({"stem/kernel": kernel})
+    adaptations = Adaptations(inflate="centre")
+    target = medzoo.describe(model)
+    plan = medzoo.make_plan(source, target, recipes.covariance(), adaptations=adaptations)
+    medzoo.apply(plan, source, model)
+    drawn = np.asarray(model.get_layer("stem").kernel)
+    assert drawn.shape == (3, 5, 5, 3, 5)
+    assert np.any(drawn[1])
+    assert not np.any(drawn[[0, 2]])

@@ -16,7 +16,6 @@ from medzoo.transplant.adaptations import PLAIN, Adaptations
 from medzoo.transplant.methods import find_method
 from medzoo.transplant.modes import (
     MODES,
-    WITHOUT_SOURCE,
     Recipe,
     choose_rules,
     complete_adaptations,
@@ -208,17 +207,11 @@ def test_modes_bring_their_own_adaptations() -> None:
             PLAIN, pick=expected, inflate="mean" if mode == "inflate" else ""
         )
         assert list_ignored(make(mode)) == (("*",) if mode == "select" else ())
-        assert make(mode).needs_source == (mode not in WITHOUT_SOURCE)
+        assert choose_rules(make(mode), CBR).needs_source == (mode != "random")
     given = Recipe("inflate", adaptations=Adaptations(inflate="acs", channels="mean"))
     assert complete_adaptations(given) == given.adaptations
     noisy = Recipe("widen", adaptations=Adaptations(noise=0.1))
     assert complete_adaptations(noisy) == Adaptations(pick="widen", noise=0.1)
-
-
-def test_without_a_source_nothing_of_one_is_used() -> None:
-    for mode in MODES:
-        needs = {find_method(rule.method).needs for rule in make_rules(make(mode), CBR)}
-        assert (needs == {"nothing"}) == (mode in WITHOUT_SOURCE)
 
 
 @pytest.mark.parametrize(
