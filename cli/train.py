@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .data_options import SOURCES, add_data_options, read_data_options
 from .metrics import print_metrics
 from .output import mute_native_notices, print_json, print_note
 from .recipe_options import RECIPE_NAMES, add_recipe_options
@@ -16,11 +17,7 @@ from .recipe_options import RECIPE_NAMES, add_recipe_options
 #: Option → setting. The help of each is the option's own.
 _SETTINGS = {
     "data": "data.source",
-    "image_column": "data.image_column",
-    "label_column": "data.label_column",
-    "split_column": "data.split_column",
-    "patient_column": "data.patient_column",
-    "image_folder": "data.image_folder",
+    "cache": "data.cache",
     "image_size": "data.image_size",
     "preprocessing": "data.preprocessing",
     "model": "model.name",
@@ -31,6 +28,7 @@ _SETTINGS = {
     "epochs": "training.epochs",
     "batch_size": "training.batch_size",
     "lr": "training.learning_rate",
+    **{name: f"training.{name}" for name in ("augment", "flips", "mix", "balance")},
     "seed": "training.seed",
     "precision": "training.precision",
     "xla": "training.xla",
@@ -40,14 +38,11 @@ _SETTINGS = {
 
 @click.command("train")
 @click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--data", help=f"{SOURCES}  [default: phantom].")
+@add_data_options
 @click.option(
-    "--data", help="phantom, a MedMNIST .npz, a .csv or a folder of class folders  [default: phantom]."
+    "--cache", metavar="auto|memory|disk|off", help="Where prepared images are kept  [default: auto]."
 )
-@click.option("--image-column", help="Column of image files in a CSV  [default: recognised].")
-@click.option("--label-column", help="Column of labels in a CSV  [default: recognised].")
-@click.option("--split-column", help="Column of train, validation, test in a CSV  [default: recognised].")
-@click.option("--patient-column", help="Column of patients in a CSV  [default: recognised].")
-@click.option("--image-folder", help="Folder of a CSV's images  [default: beside it].")
 @click.option("--image-size", type=int, metavar="P", help="Input of P×P pixels  [default: the images' size].")
 @click.option(
     "--preprocessing",
@@ -66,6 +61,16 @@ _SETTINGS = {
 @click.option("--epochs", type=int, help="[default: 15]")
 @click.option("--batch-size", type=int, help="[default: 32]")
 @click.option("--lr", type=float, help="Peak learning rate of AdamW  [default: 0.001].")
+@click.option(
+    "--augment", metavar="RECIPE", help="none, light, medical, bit or randaugment  [default: none]."
+)
+@click.option("--flips", metavar="none|horizontal|both", help="Mirrored images  [default: the recipe's].")
+@click.option("--mix", metavar="none|mixup|cutmix", help="Mix images of a batch  [default: none].")
+@click.option(
+    "--balance",
+    metavar="none|weights|oversample",
+    help="Weigh rare classes in the loss, or draw them more often  [default: none].",
+)
 @click.option("--precision", metavar="auto|float32|mixed_bfloat16", help="[default: auto]")
 @click.option("--xla", metavar="auto|on|off", help="[default: auto]")
 @click.option("--out", help="Run directory  [default: a new one under runs/].")
@@ -99,7 +104,10 @@ def command(
     from medzoo.training.config import make_config, parse_setting, read_config
 
     settings = [parse_setting(text) for text in extra]
-    settings += [(_SETTINGS[name], value) for name, value in options.items() if value is not None]
+    settings += [(f"data.{name}", value) for name, value in read_data_options(options).items()]
+    settings += [
+        (_SETTINGS[name], value) for name, value in options.items() if name in _SETTINGS and value is not None
+    ]
     if overwrite:
         settings.append(("run.overwrite", True))
     if strict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 #: Public name → the module that defines it (None: the module itself is the name).
 _PUBLIC = {
@@ -35,6 +35,13 @@ _PUBLIC = {
     "apply": "medzoo.transplant.run",
     "write": "medzoo.transplant.run",
     "open_dataset": "medzoo.data.open",
+    "dataset_from_arrays": "medzoo.data.containers.arrays",
+    "dataset_from_tf_data": "medzoo.data.containers.arrays",
+    "check_dataset": "medzoo.data.audit.check",
+    "make_batches": "medzoo.data.pipeline",
+    "make_augment": "medzoo.data.augment",
+    "make_mix": "medzoo.data.mixing",
+    "make_sampler": "medzoo.data.balance",
     "read_config": "medzoo.training.config",
     "train": "medzoo.training.loop",
     "load_predictions": "medzoo.evaluation.predictions",
@@ -49,7 +56,13 @@ _PUBLIC = {
 __all__ = [*sorted(_PUBLIC), "__version__"]
 
 if TYPE_CHECKING:
+    from medzoo.data.audit.check import check_dataset
+    from medzoo.data.augment import make_augment
+    from medzoo.data.balance import make_sampler
+    from medzoo.data.containers.arrays import dataset_from_arrays, dataset_from_tf_data
+    from medzoo.data.mixing import make_mix
     from medzoo.data.open import open_dataset
+    from medzoo.data.pipeline import make_batches
     from medzoo.errors import MedzooError
     from medzoo.evaluation.bootstrap import bootstrap
     from medzoo.evaluation.discrimination import accuracy, auroc, balanced_accuracy, by_group

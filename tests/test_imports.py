@@ -35,7 +35,7 @@ ALLOWED = {
     "weights_registry": set(),
     "transplant": {"blocks", "errors", "outputs", "specs", "tensors", "wiring", "weights"},
     "models": {"errors", "outputs", "specs", "tensors", "wiring"},
-    "data": {"contracts", "errors"},
+    "data": {"contracts", "errors", "outputs"},
     "evaluation": {"errors", "outputs"},
     "training": {
         "contracts",

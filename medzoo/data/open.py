@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from medzoo.data.containers.archives import is_archive, read_archive
+from medzoo.data.containers.folder import read_folder
+from medzoo.data.containers.medmnist import open_medmnist, read_medmnist
+from medzoo.data.containers.tfds import read_tfds
+from medzoo.data.containers.tfrecord import find_records, is_tfrecord, read_tfrecords
 from medzoo.data.dataset import BYTE_RANGE, Dataset, Listing, sort_classes
-from medzoo.data.folder import read_folder
-from medzoo.data.images import survey_images
-from medzoo.data.manifest import read_manifest
-from medzoo.data.medmnist import read_medmnist
+from medzoo.data.formats.images import survey_images
+from medzoo.data.formats.windows import choose_frames, parse_window
+from medzoo.data.options import SourceOptions, make_source_options
 from medzoo.data.phantom import make_phantom
-from medzoo.data.splits import complete_splits
-from medzoo.errors import DataError
+from medzoo.data.reading import Reading
+from medzoo.data.splitting.split_files import apply_split_file
+from medzoo.data.splitting.splits import check_splits, complete_splits, count_classes, list_labels
+from medzoo.data.splitting.subsets import Choice, choose_rows
+from medzoo.data.tables.manifest import read_manifest
+from medzoo.errors import ConfigError, DataError, nearest
 
-SOURCES = "'phantom', a CSV manifest, a MedMNIST .npz, or a folder of class folders"
+PHANTOM = "phantom"
+TABLES = (".csv", ".parquet")
+SOURCES = (
+    "'phantom', a CSV or Parquet table, a folder of class folders or a zip or tar of one, a MedMNIST .npz, "
+    "'medmnist:NAME', TFRecords or 'tfds:NAME'"
+)
 
 
 def open_dataset(
@@ -21,74 +40,248 @@ def open_dataset(
     *,
     image_column: str | None = None,
     label_column: str | None = None,
+    label_columns: Sequence[str] | None = None,
     split_column: str | None = None,
     patient_column: str | None = None,
+    group_columns: Sequence[str] | None = None,
     image_folder: str | Path | None = None,
+    uncertain: str | Mapping[str, str] | None = None,
+    blank: str | Mapping[str, str] | None = None,
+    positive: str | None = None,
+    windows: Sequence[str] | None = None,
+    frame: str | int | None = None,
+    splits: str | Path | None = None,
+    fraction: float | None = None,
+    fold: int | None = None,
+    on_error: str = "fail",
     seed: int = 0,
 ) -> Dataset:
-    """Open a data set: "phantom", a MedMNIST .npz, a .csv manifest, or a folder (class/… or split/class/…).
+    """Open a data set: a table, a folder or archive of class folders, MedMNIST, TFRecords, TFDS or the phantom.
 
-    The columns and the image folder are a manifest's; `seed` draws the phantom and the splits that the source
-    does not give.  Every file's header is checked, so that a missing or foreign file is met before training.
-    Raises DataError for anything that cannot be used as it is.
+    The columns, the image folder and the rules for uncertain and blank labels ("ones", "zeros", "ignore", "keep",
+    for all labels or by label) are a table's.  `windows` ("lung", "40/400", …) and `frame` ("first", "middle",
+    "all" or a number) say how DICOM, NIfTI and files of many pages become images.  `splits` is a file of `medzoo
+    data split`; `fraction` and `fold` choose among its rows.  `seed` draws the phantom and the splits that the
+    source does not give.  Every image's header is read, so that a missing or foreign file is met before training;
+    under `on_error="skip"` such rows are left out and listed in `skipped`.
+    Raises DataError for anything that cannot be used as it is, ConfigError for an option that does not fit.
 
     >>> open_dataset("phantom").table["split"].value_counts().to_dict()
     {'train': 4000, 'test': 4000, 'validation': 1000}
     """
-    options = {
+    settings: dict[str, Any] = {
         "image_column": image_column,
         "label_column": label_column,
+        "label_columns": label_columns,
         "split_column": split_column,
         "patient_column": patient_column,
+        "group_columns": group_columns,
+        "image_folder": image_folder,
+        "uncertain": uncertain,
+        "blank": blank,
+        "positive": positive,
+        "windows": windows,
+        "frame": frame,
+        "splits": splits,
+        "fraction": fraction,
+        "fold": fold,
+        "on_error": on_error,
+        "seed": seed,
     }
-    path = Path(source)
-    is_manifest = path.suffix.lower() == ".csv" and path.is_file()
-    given = [name for name, value in {**options, "image_folder": image_folder}.items() if value is not None]
-    if given and not is_manifest and (path.exists() or str(source) == "phantom"):
+    return open_source(source, make_source_options(settings))
+
+
+def open_source(source: str | Path, options: SourceOptions) -> Dataset:
+    """Open a data set as `open_dataset` does, by options that are made already."""
+    for text in options.windows:
+        parse_window(text)  # a name that is none is cheaper to refuse than a folder to list
+    found = read_source(source, options)
+    if isinstance(found, Listing):
+        dataset = survey_listing(choose_listed(found, options), options)
+    else:
+        dataset = choose_frame(choose_loaded(found, options), options)
+    return put_positive_last(dataset, options.positive)
+
+
+def open_listing(source: str | Path, options: SourceOptions) -> Listing:
+    """List a source without reading images or their headers; splits are those that it gives, or none.
+
+    Raises DataError and ConfigError as `open_dataset` does.
+
+    >>> len(open_listing("phantom", SourceOptions()).table)
+    9000
+    """
+    found = read_source(source, options)
+    if isinstance(found, Listing):
+        return choose_listed(found, options)
+    dataset = choose_loaded(found, options)
+    return Listing(dataset.name, dataset.table, (), (), dataset.notes, dataset.classes, dataset.marks)
+
+
+def read_source(source: str | Path, options: SourceOptions) -> Listing | Dataset:
+    """Read what a source lists, or its arrays where it has no image files."""
+    path, name = Path(source), str(source)
+    is_table = path.suffix.lower() in TABLES and path.is_file()
+    given = options.list_given()
+    if given and not is_table and (path.exists() or name == PHANTOM or ":" in name):
         option = "--" + given[0].replace("_", "-")
-        raise DataError(f"{option} does not apply to {source}", "a CSV manifest", f"leaving out {option}")
-    if str(source) == "phantom":
-        return make_phantom(seed)
+        raise DataError(
+            f"{option} does not apply to {source}", "a CSV or Parquet table", f"leaving out {option}"
+        )
+    if name == PHANTOM:
+        return make_phantom(options.seed)
+    if name.startswith("medmnist:") and not path.exists():
+        return open_medmnist(name, options.seed)
+    if name.startswith("tfds:") and not path.exists():
+        return read_tfds(name)
     if not path.exists():
-        raise DataError(f"no file or folder {str(source)!r}", SOURCES)
-    if is_manifest:
-        folder = None if image_folder is None else Path(image_folder)
+        raise DataError(f"no file or folder {name!r}", SOURCES)
+    if path.is_dir():
+        return list_folder(path)
+    if is_table:
+        folder = options.image_folder
         if folder is not None and not folder.is_dir():
             raise DataError(f"no folder {str(folder)!r}", "the folder of the images", "--image-folder FOLDER")
-        return survey_listing(read_manifest(path, **options, image_folder=folder), seed)
-    if path.is_dir():
-        return open_folder(path, seed)
+        return read_manifest(path, options.for_table())
     if path.suffix.lower() == ".npz":
-        return read_medmnist(path, seed)
-    raise DataError(f"{str(source)!r} is no kind of data set known here", SOURCES)
+        return read_medmnist(path, options.seed)
+    if is_archive(path):
+        return read_archive(path)
+    if is_tfrecord(path):
+        return read_tfrecords(path)
+    raise DataError(f"{name!r} is no kind of data set known here", SOURCES)
 
 
-def open_folder(path: Path, seed: int) -> Dataset:
-    """Open a folder of class folders; where it is none but holds a table or an archive, the refusal names that."""
+def list_folder(path: Path) -> Listing:
+    """List a folder of class folders or of TFRecords; where it is neither but holds a table, that is named."""
+    if find_records(path):
+        return read_tfrecords(path)
     try:
-        return survey_listing(read_folder(path), seed)
+        return read_folder(path)
     except DataError as error:
-        tables = sorted([*path.glob("*.csv"), *path.glob("*.npz")])
+        tables = sorted(file for ending in (*TABLES, ".npz") for file in path.glob(f"*{ending}"))
         if not tables:
             raise
         raise DataError(error.found, error.expected, f"--data '{tables[0]}', which lies in it") from error
 
 
-def survey_listing(listing: Listing, seed: int) -> Dataset:
-    """Complete a listing's splits, check its files' headers, and make it a data set."""
-    table, notes = complete_splits(listing.table, seed, listing.name)
-    survey = survey_images(listing.paths, listing.rows)
-    if survey.wide:
-        notes = (*notes, f"16-bit images: {survey.wide}; their 0…65535 is read as 0…255, with fractions kept")
+def choose_listed(listing: Listing, options: SourceOptions) -> Listing:
+    """Keep the rows of a listing that a split file, a fraction or a fold chooses, under the splits these give."""
+    if options.splits is None and options.fraction is None and options.fold is None:
+        return listing
+    choice = _choose(listing.table, options, len(listing.skipped))
+    chosen = listing.take(choice.rows)
+    table = chosen.table if choice.split is None else chosen.table.assign(split=choice.split.to_numpy())
+    return replace(chosen, table=table, notes=(*listing.notes, *choice.notes))
+
+
+def choose_loaded(dataset: Dataset, options: SourceOptions) -> Dataset:
+    """Keep the rows of a data set in memory as `choose_listed` does those of a listing."""
+    if options.splits is None and options.fraction is None and options.fold is None:
+        return dataset
+    choice = _choose(dataset.table, options, 0)
+    chosen = dataset.take(choice.rows)
+    table = chosen.table if choice.split is None else chosen.table.assign(split=choice.split.to_numpy())
+    check_splits(table, dataset.name, dataset.exclusive)
+    return replace(chosen, table=table, notes=(*dataset.notes, *choice.notes))
+
+
+def _choose(table: Any, options: SourceOptions, missing: int) -> Choice:
+    """Choose rows by a split file, or by the table's own columns."""
+    if options.splits is None:
+        return choose_rows(table, options.fraction, options.fold)
+    return apply_split_file(
+        table, options.splits, fraction=options.fraction, fold=options.fold, missing=missing
+    )
+
+
+def survey_listing(listing: Listing, options: SourceOptions) -> Dataset:
+    """Complete a listing's splits, read its images' headers, and make it a data set."""
+    exclusive = listing.marks is None
+    table, notes = complete_splits(
+        listing.table,
+        options.seed,
+        listing.name,
+        exclusive=exclusive,
+        classes=listing.classes,
+        marks=listing.marks,
+    )
+    frame = "middle" if options.frame is None else options.frame  # 0 is a frame
+    reading = Reading(1, tuple(map(parse_window, options.windows)), frame)
+    survey = survey_images(listing.paths, listing.rows, listing.bundle, reading, options.on_error)
+    # Dropped after the split was dealt: one broken file must not move other patients.
+    lost = {position for position, _ in survey.unreadable}
+    kept = np.array([row for row in range(len(table)) if row not in lost], int)
+    skipped = (*listing.skipped, *(str(error) for _, error in survey.unreadable))
+    if lost:
+        whole, listing, table = table, listing.take(kept), table.iloc[kept].reset_index(drop=True)
+        refuse_lost(whole, table, listing, skipped)
+        check_splits(table, listing.name, exclusive)
     leading = ["id", "split", "label", *(["patient"] if "patient" in table else [])]
     return Dataset(
         name=listing.name,
-        classes=sort_classes(table["label"]),
+        classes=listing.classes or sort_classes(table["label"]),
         table=table[[*leading, *(column for column in table if column not in leading)]],
         channels=survey.channels,
         size=survey.size,
         value_range=BYTE_RANGE,
         paths=listing.paths,
         decoder=survey.decoder,
-        notes=(*listing.notes, *notes),
+        notes=(*listing.notes, *notes, *survey.notes),
+        marks=listing.marks,
+        bundle=listing.bundle,
+        reading=replace(reading, channels=survey.channels),
+        skipped=skipped,
     )
+
+
+def refuse_lost(whole: pd.DataFrame, table: pd.DataFrame, listing: Listing, skipped: Sequence[str]) -> None:
+    """Refuse data of which skipping left a class no image, or a label one value: another task than was asked for."""
+    exclusive = listing.marks is None
+    lost = sorted(list_labels(whole["label"], exclusive) - list_labels(table["label"], exclusive))
+    if lost:
+        raise DataError(
+            f"{listing.name}: no image of {lost[0]!r} can be read; the first that cannot: {skipped[0]}",
+            "some images of every class",
+            "leaving that class out of the table",
+        )
+    count_classes(table, listing.name, exclusive, listing.classes, listing.marks)
+
+
+def choose_frame(dataset: Dataset, options: SourceOptions) -> Dataset:
+    """Take a slice of volumes in memory where one is asked for; else volumes stay whole.
+
+    Raises ConfigError for windows, which are of files' own units, and DataError for a slice of what is no volume.
+    """
+    if options.windows:
+        raise ConfigError(
+            f"--window does not apply to {dataset.name}",
+            "DICOM, NIfTI or 16-bit files",
+            "leaving out --window",
+        )
+    if options.frame in (None, "all"):
+        return dataset
+    if dataset.images is None or not dataset.is_volume:
+        raise DataError(f"--frame does not apply to {dataset.name}", "volumes", "leaving out --frame")
+    (slice_,) = choose_frames(dataset.images.shape[1], Reading(frame=options.frame), dataset.name)
+    return replace(
+        dataset,
+        images=np.ascontiguousarray(dataset.images[:, slice_]),
+        size=dataset.size[1:],
+        notes=(*dataset.notes, f"slice {slice_ + 1} of {dataset.size[0]} of each volume is the image"),
+    )
+
+
+def put_positive_last(dataset: Dataset, positive: str | None) -> Dataset:
+    """Make a class the positive one of two: the last."""
+    if positive is None:
+        return dataset
+    if positive not in dataset.classes:
+        raise ConfigError(f"no class {positive!r} in {dataset.name}", nearest(positive, dataset.classes))
+    if not dataset.exclusive or len(dataset.classes) != 2:
+        raise ConfigError(
+            f"--positive for {len(dataset.classes)} {'classes' if dataset.exclusive else 'labels'}",
+            "two exclusive classes",
+            "leaving it out: each is told from the others",
+        )
+    return replace(dataset, classes=(*(name for name in dataset.classes if name != positive), positive))

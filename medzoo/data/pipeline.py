@@ -1,36 +1,39 @@
-"""From a `Dataset` to batches: tf.data with a fixed, explicit recipe.
+"""From a `Dataset` to batches: tf.data with a fixed, explicit recipe, and no state.
 
-Autotuning is off and shuffling, parallelism and prefetching are spelled out: an autotuned pipeline was
-measured to round epochs up to 1.3, 2.6 or 5.1 seconds on two CPU cores (Keras 3.15, TensorFlow 2.21).
+The seed, the epoch and the row decide every random choice, so that a run that is resumed sees the same batches.
+Autotuning is off and parallelism and prefetching are spelled out: an autotuned pipeline was measured to round
+epochs up to 1.3, 2.6 or 5.1 seconds on two CPU cores (Keras 3.15, TensorFlow 2.21).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medzoo.contracts import (
     PREPROCESSINGS,
-    Fit,
     Preprocessing,
     compare_range,
     compare_span,
     find_not_finite,
 )
+from medzoo.data.augment import Augment
+from medzoo.data.cache import Cache, fits_cache
 from medzoo.data.dataset import BYTE_RANGE, Dataset
-from medzoo.data.images import read_image
+from medzoo.data.feeds import Preparation, choose_feed
+from medzoo.data.fitting import choose_sides, preprocess, spread_channels
+from medzoo.data.mixing import Mix
+from medzoo.data.order import Sampler, keep_order, plan_epoch, shuffle_order
 from medzoo.errors import DataError
 
 if TYPE_CHECKING:  # importing medzoo.data must not load TensorFlow
     import tensorflow as tf
 
-CACHE_LIMIT = 2 * 10**9  # bytes of prepared float32 images kept in memory
-PARALLEL_CALLS = 2
+__all__ = ["check_channels", "check_images", "fits_cache", "make_batches", "refuse_not_finite"]
+
 PREFETCHED = 2  # batches
 CONVERTIBLE = frozenset({1, 3})  # grey and colour, which are made of each other
 UNSCALED = PREPROCESSINGS["raw"]  # what "no preprocessing" is
@@ -40,48 +43,94 @@ def make_batches(
     dataset: Dataset,
     *,
     batch_size: int,
-    image_size: int,
+    image_size: int | tuple[int, int, int],
     channels: int,
     preprocessing: Preprocessing | None,
     shuffle: bool,
     seed: int = 0,
-    cache: Literal["auto"] | bool = "auto",
+    cache: Cache = "auto",
+    first_epoch: int = 0,
+    epochs: int = 1,
+    first_step: int = 0,
+    augment: Augment | None = None,
+    mix: Mix | None = None,
+    sampler: Sampler | None = None,
+    fitted_size: int | tuple[int, int, int] | None = None,
 ) -> tf.data.Dataset:
-    """Make batches of images (b, image_size, image_size, channels) and one-hot labels (b, k), both float32.
+    """Make batches of images (b, size, size, channels) and targets (b, k), both float32; volumes have a depth.
 
-    Without `shuffle` the order is the table's; with it every pass has its own order, drawn from the seed.
+    `epochs` epochs come one after another, from `first_epoch` and in that from the batch `first_step`: always the
+    batches that a stream from the start would give.  No batch spans two epochs; an epoch's last may be smaller.
+    Without `shuffle` the order is the table's; with it every epoch has its own; `sampler` stands above both.
     Images are brought to the size as the contract's `fit` and `interpolation` say (stretched, and antialiased
-    bilinear, without one); stretched or padded, one of that size stays as it is.  Padding is the lowest value
-    that the data set declares, without one the image's own lowest.  Grey becomes colour by repetition, colour
-    grey by luminance; other numbers of channels stay.  Preprocessing applies to 8-bit values only.  `cache` keeps
-    the prepared images in memory; "auto" does so up to 2 GB.  The last batch may be smaller.
-    Raises DataError for an empty data set or a number of channels that cannot be made of the images'.
+    bilinear, without one); uncut, one of that size stays as it is.  Padding is the lowest value that the data set
+    declares, without one the image's own lowest.  Grey becomes colour by repetition, colour grey by luminance;
+    other numbers of channels stay.  `augment` then changes single images, in 0…255, and `mix` whole batches and
+    their targets; `fitted_size` is what images are brought to where `augment` crops them to `image_size`.
+    Preprocessing is last, and applies to 8-bit values only.  `cache` keeps what is fitted, before anything random:
+    in memory as it is first made, or in a file that later runs find; "auto" decides.
+    Raises DataError for an empty data set, a number of channels that cannot be made of the images', and a cache
+    that does not fit.
     """
     import tensorflow as tf
 
     check_channels(dataset, channels)
     if not len(dataset):
         raise DataError(f"{dataset.name}: no images to make batches of", "at least one")
-    contract = preprocessing or UNSCALED
-    cached = fits_cache(dataset, image_size, channels, contract.fit) if cache == "auto" else cache
+    final = choose_sides(dataset, image_size)
+    sides = final if augment is None or fitted_size is None else choose_sides(dataset, fitted_size)
+    prepared = Preparation(dataset, sides, channels, preprocessing or UNSCALED, final)
+    count = len(dataset)
 
-    def prepare(pixels: Any, label: Any) -> tuple[Any, Any]:
-        image = fit_image(decode(pixels, dataset), dataset, image_size, channels, contract)
-        if dataset.value_range == BYTE_RANGE:
-            image = preprocess(image, contract)
-        return image, label
+    def finish(images: Any) -> Any:
+        """Give images, one or a batch, the network's channels and units."""
+        images = spread_channels(images, channels)
+        return preprocess(images, prepared.contract) if dataset.value_range == BYTE_RANGE else images
 
-    batches = tf.data.Dataset.from_tensor_slices((list_pixels(dataset), encode_labels(dataset)))
-    if cached:
-        batches = batches.map(prepare, num_parallel_calls=PARALLEL_CALLS).cache()
-    if shuffle:  # whole, and where nothing is cached still of paths or stored pixels, not of decoded images
-        batches = batches.shuffle(len(dataset), seed=seed, reshuffle_each_iteration=True)
-    if not cached:
-        batches = batches.map(prepare, num_parallel_calls=PARALLEL_CALLS)
+    # An image alone stays in the processor's cache; but what is to be mixed is mixed before.
+    feed = choose_feed(prepared, cache, batch_size, augment, finish if mix is None else lambda images: images)
+    sample = sampler or (shuffle_order(count, seed) if shuffle else keep_order(count))
+
+    def plan(epoch: np.int64) -> tuple[NDArray[Any], ...]:
+        """Plan one epoch."""
+        skipped = first_step if epoch == first_epoch else 0
+        options = {"count": count, "seed": seed, "batch_size": batch_size, "first_step": skipped}
+        return tuple(plan_epoch(sample, int(epoch), **options))
+
+    targets = tf.constant(dataset.targets)
+
+    def complete(images: Any, rows: Any, seed_pair: Any) -> tuple[Any, Any]:
+        """Give a batch its targets, and mix it."""
+        labels = tf.gather(targets, rows)
+        if mix is None:
+            return images, labels
+        images, labels = mix(images, labels, seed_pair)
+        return finish(images), labels
+
+    def make_epoch(epoch: Any) -> Any:
+        """Make the batches of one epoch."""
+        rows, image_seeds, batch_seeds = tf.numpy_function(plan, [epoch], (tf.int64, tf.int32, tf.int32))
+        rows = tf.ensure_shape(rows, (None,))
+        batches = feed(rows, tf.ensure_shape(image_seeds, (None, 2)))
+        seeds = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(batch_seeds, (None, 2)))
+        return tf.data.Dataset.zip(batches, seeds).map(lambda batch, pair: complete(batch[0], batch[1], pair))
+
+    batches = tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(make_epoch)
+    if sampler is None:
+        steps = epochs * -(-count // batch_size) - first_step
+        batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+    return batches.prefetch(PREFETCHED).with_options(_fix_options())
+
+
+def _fix_options() -> tf.data.Options:
+    """Make the options under which nothing is tuned behind one's back."""
+    import tensorflow as tf
+
     options = tf.data.Options()
     options.autotune.enabled = False
     options.deterministic = True
-    return batches.batch(batch_size).prefetch(PREFETCHED).with_options(options)
+    options.threading.max_intra_op_parallelism = 1  # images are made side by side already
+    return options
 
 
 def check_channels(dataset: Dataset, channels: int) -> None:
@@ -98,124 +147,12 @@ def check_channels(dataset: Dataset, channels: int) -> None:
     )
 
 
-def fits_cache(dataset: Dataset, image_size: int, channels: int, fit: Fit = "squash") -> bool:
-    """Tell whether caching pays: the prepared images fit the limit, and preparing them is work at all."""
-    if dataset.images is not None and dataset.size == (image_size, image_size) and fit != "crop":
-        return False
-    return len(dataset) * image_size**2 * channels * 4 <= CACHE_LIMIT
-
-
-def list_pixels(dataset: Dataset) -> Any:
-    """Return what the pipeline starts from: stored images (n, height, width, channels) or paths (n,)."""
-    return [str(path) for path in dataset.paths] if dataset.images is None else dataset.images
-
-
-def encode_labels(dataset: Dataset) -> NDArray[np.float32]:
-    """Return the table's labels as one-hot rows (n, k), in the order of the classes."""
-    positions = {name: position for position, name in enumerate(dataset.classes)}
-    return np.eye(len(dataset.classes), dtype=np.float32)[
-        [positions[label] for label in dataset.table["label"]]
-    ]
-
-
-def decode(pixels: Any, dataset: Dataset) -> Any:
-    """Decode one element to an image tensor (height, width, dataset.channels), in the graph where it can."""
-    import tensorflow as tf
-
-    if dataset.images is not None:
-        return pixels
-    if dataset.decoder == "tensorflow":
-        # decode_jpeg reads PNG as well.  Its default transform was up to 5 grey levels off Pillow's.
-        image = tf.io.decode_jpeg(
-            tf.io.read_file(pixels), channels=dataset.channels, dct_method="INTEGER_ACCURATE"
-        )
-    else:
-
-        def read(path: bytes) -> NDArray[np.float32]:
-            return read_image(Path(path.decode()), dataset.channels)
-
-        image = tf.numpy_function(read, [pixels], tf.float32)
-    image.set_shape((None, None, dataset.channels))
-    return image
-
-
-def fit_image(image: Any, dataset: Dataset, image_size: int, channels: int, contract: Preprocessing) -> Any:
-    """Fit one image to float32 (image_size, image_size, channels); of that size and uncut, it stays bit for bit."""
-    import tensorflow as tf
-
-    image = tf.cast(image, tf.float32)
-    if (dataset.channels, channels) == (3, 1):
-        image = tf.image.rgb_to_grayscale(image)
-    if image.shape[:2] != (image_size, image_size) or contract.fit == "crop":
-        image = resize(image, image_size, contract, find_darkest(image, dataset))
-    if (dataset.channels, channels) == (1, 3):
-        image = tf.repeat(image, channels, axis=-1)
-    image.set_shape((image_size, image_size, channels))
-    return image
-
-
-def find_darkest(image: Any, dataset: Dataset) -> Any:
-    """Give what stands for black around an image tensor: the lowest value declared, else the image's own lowest.
-
-    Where no range is declared the image is in the network's units, where 0 is often a middle grey.
-    """
-    import tensorflow as tf
-
-    if dataset.value_range is None:
-        return tf.reduce_min(image)
-    return tf.constant(dataset.value_range[0], image.dtype)
-
-
-def resize(image: Any, size: int, contract: Preprocessing, darkest: Any) -> Any:
-    """Bring an image tensor (height, width, channels) to (size, size, channels) as the contract says.
-
-    Under `pad` the borders are filled with `darkest`.
-    """
-    import tensorflow as tf
-
-    if contract.fit == "squash":
-        return interpolate(image, (size, size), contract)
-    height, width = tf.shape(image)[0], tf.shape(image)[1]
-    if contract.fit == "pad":
-        longer = tf.maximum(height, width)
-        sides = [tf.cast(tf.round(size * side / longer), tf.int32) for side in (height, width)]
-        sides = [tf.maximum(side, 1) for side in sides]
-        before = [(size - side) // 2 for side in sides]
-        borders = [[first, size - side - first] for first, side in zip(before, sides, strict=True)]
-        return tf.pad(interpolate(image, sides, contract), [*borders, [0, 0]], constant_values=darkest)
-    # As torchvision's Resize and CenterCrop: sides are cut to whole pixels, halves are rounded to even.
-    shorter, wanted = tf.minimum(height, width), round(size / contract.crop_fraction)
-    sides = [wanted * side // shorter for side in (height, width)]
-    top, left = (tf.cast(tf.round((side - size) / 2), tf.int32) for side in sides)
-    return interpolate(image, sides, contract)[top : top + size, left : left + size]
-
-
-def interpolate(image: Any, sides: Sequence[Any], contract: Preprocessing) -> Any:
-    """Resize an image tensor to height and width, never beyond its own darkest and brightest values."""
-    import tensorflow as tf
-
-    resized = tf.image.resize(image, sides, method=contract.interpolation, antialias=True)
-    if contract.interpolation == "bicubic":  # it overshoots at edges, which 8-bit pixels cannot hold
-        resized = tf.clip_by_value(resized, tf.reduce_min(image), tf.reduce_max(image))
-    return resized
-
-
-def preprocess(image: Any, preprocessing: Preprocessing) -> Any:
-    """Order the colours, scale and shift an image tensor (height, width, channels) as the network expects."""
-    scale, offset = (
-        np.asarray(numbers, dtype=np.float64) for numbers in preprocessing.for_channels(image.shape[-1])
-    )
-    if image.shape[-1] == 3 and preprocessing.order == "bgr":
-        image = image[..., ::-1]
-    return image * scale.astype(np.float32) + offset.astype(np.float32)
-
-
 def check_images(
     dataset: Dataset,
     split: str,
     *,
     count: int,
-    image_size: int,
+    image_size: int | tuple[int, int, int],
     channels: int,
     preprocessing: Preprocessing,
 ) -> DataError | None:
@@ -229,14 +166,14 @@ def check_images(
     if dataset.value_range is None or not len(rows):
         return None
     drawn = np.unique(rows[np.linspace(0, len(rows) - 1, count).astype(int)])
-    few = take_rows(dataset, drawn)
+    few = dataset.take(drawn)
     what = f"{dataset.name}: {len(drawn)} of {len(rows):,} {split} images"
     refuse_not_finite(few, few.images)
 
     def prepare(contract: Preprocessing) -> NDArray[np.float32]:
         """Prepare the images drawn as training would under a contract."""
         options: Any = {"image_size": image_size, "channels": channels, "preprocessing": contract}
-        batches = make_batches(few, batch_size=len(drawn), shuffle=False, cache=False, **options)
+        batches = make_batches(few, batch_size=len(drawn), shuffle=False, cache="off", **options)
         images: NDArray[np.float32] = next(batches.as_numpy_iterator())[0]
         return images
 
@@ -266,13 +203,3 @@ def refuse_not_finite(dataset: Dataset, images: NDArray[np.generic] | None) -> N
             "finite numbers",
             "to correct or remove it",
         )
-
-
-def take_rows(dataset: Dataset, rows: NDArray[np.int_]) -> Dataset:
-    """Give the data set of some rows of another."""
-    return replace(
-        dataset,
-        table=dataset.table.iloc[rows].reset_index(drop=True),
-        images=None if dataset.images is None else dataset.images[rows],
-        paths=tuple(dataset.paths[row] for row in rows) if dataset.paths else (),
-    )

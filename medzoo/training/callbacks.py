@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from medzoo.data.dataset import Dataset
 from medzoo.errors import TrainingError
 from medzoo.evaluation.discrimination import auroc
+from medzoo.evaluation.predictions import Predictions
 from medzoo.models.describe import describe_network
 from medzoo.outputs import write_beside
 from medzoo.tensors import name_variables
@@ -27,7 +29,8 @@ class ValidationScore(keras.callbacks.Callback):
     """Scores each epoch by exact validation AUROC and keeps the best epoch's weights.
 
     Equal scores are decided by the lower validation loss; where AUROC is undefined (one class in the
-    validation split) the loss alone decides. `prepare`, if given, readies the network for inference first.
+    validation split) the loss alone decides. Of several labels an image, those that the split cannot tell are
+    left out of the mean. `prepare`, if given, readies the network for inference first.
     `history` holds one row an epoch.
     """
 
@@ -70,8 +73,7 @@ class ValidationScore(keras.callbacks.Callback):
                 f"the network's outputs are not finite after epoch {epoch + 1}", "finite ones", "a lower --lr"
             )
         predictions = make_predictions(self.validation, logits)
-        true = np.where(predictions.labels == 1, np.log(np.maximum(predictions.scores, 1e-300)), 0.0)
-        validation_loss, score = float(-true.sum(axis=1).mean()), auroc(predictions)
+        validation_loss, score = measure_loss(predictions), auroc(keep_defined(predictions))
         rank = (-math.inf if math.isnan(score) else score, -validation_loss)
         if rank > self.best:
             self.best, self.best_epoch = rank, epoch + 1
@@ -88,6 +90,31 @@ class ValidationScore(keras.callbacks.Callback):
             }
         )
         write_history(self.run, self.history)
+
+
+def measure_loss(predictions: Predictions) -> float:
+    """Measure the mean cross-entropy: over rows of exclusive classes, else over the labels that are known."""
+    labels, scores = predictions.labels, np.clip(predictions.scores, 1e-300, 1.0)
+    if predictions.exclusive:
+        return float(-np.where(labels == 1, np.log(scores), 0.0).sum(axis=1).mean())
+    opposite = np.clip(1 - predictions.scores, 1e-300, 1.0)
+    return float(-np.nanmean(labels * np.log(scores) + (1 - labels) * np.log(opposite)))
+
+
+def keep_defined(predictions: Predictions) -> Predictions:
+    """Keep the labels of which a positive and a negative row are known; exclusive classes stay as they are."""
+    if predictions.exclusive:
+        return predictions
+    labels = predictions.labels
+    told = np.flatnonzero((labels == 1).any(axis=0) & (labels == 0).any(axis=0))
+    if told.size in (0, len(predictions.classes)):
+        return predictions
+    return replace(
+        predictions,
+        labels=labels[:, told],
+        scores=predictions.scores[:, told],
+        classes=tuple(predictions.classes[column] for column in told),
+    )
 
 
 def save_weights(model: keras.Model, run: Run) -> None:

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from medzoo.contracts import Fit, Interpolation
 from medzoo.errors import ConfigError, nearest
 
+#: What is done with a label that its annotators called uncertain, or left blank.
+Policy = Literal["ones", "zeros", "ignore", "keep"]
+
 
 class Section(BaseModel):
     """A group of settings that cannot be changed once made and takes no unknown key."""
@@ -28,7 +31,34 @@ class DataSection(Section):
     label_column: str | None = None
     split_column: str | None = None
     patient_column: str | None = None
+    label_columns: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="a column for each label, where an image has several"
+    )
+    group_columns: tuple[str, ...] | None = Field(
+        default=None, description="the columns that reach the predictions; None is every short one"
+    )
     image_folder: str | None = None
+    # What -1 and an empty cell of a label column mean: one rule for all, or one a label, "*" for the others.
+    uncertain: Policy | dict[str, Policy] | None = None
+    blank: Policy | dict[str, Policy] | None = None
+    positive: str | None = Field(default=None, description="the positive one of two classes")
+    on_error: Literal["fail", "skip"] = Field(
+        default="fail", description="skip leaves out rows and images that cannot be read, and lists them"
+    )
+    splits: str | None = Field(
+        default=None, min_length=1, description="a table of medzoo data split, laid over the data by id"
+    )
+    fraction: float | None = Field(
+        default=None, gt=0, le=100, description="percent of the training patients, of a nested split"
+    )
+    fold: int | None = Field(default=None, ge=1, description="the fold that is tested, of a split into folds")
+    windows: tuple[str, ...] | None = Field(
+        default=None, description="lung, bone, 40/400, …: values that become black to white, a channel each"
+    )
+    frame: Literal["first", "middle", "all"] | int | None = Field(
+        default=None, description="which frame or page of a file of many is the image; None is the middle one"
+    )
+    cache: Literal["auto", "memory", "disk", "off"] = "auto"
     image_size: int | None = Field(default=None, ge=1, le=16384)
     preprocessing: str | None = Field(
         default=None, description="the input contract; None is that of the weights, else the network's"
@@ -104,6 +134,15 @@ class TrainingSection(Section):
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of all steps")
     seed: int = Field(default=0, ge=0, lt=2**32)
     batch_norm: Literal["recalibrate", "train"] = "recalibrate"
+    augment: str = Field(default="none", description="none, light, medical, bit or randaugment")
+    flips: Literal["none", "horizontal", "both"] | None = Field(
+        default=None, description="mirrored images; None is the recipe's own"
+    )
+    mix: Literal["none", "mixup", "cutmix"] = "none"
+    mix_alpha: float = Field(default=0.2, gt=0, description="λ is drawn from Beta(α, α)")
+    balance: Literal["none", "weights", "oversample"] = Field(
+        default="none", description="weights in the loss, or rare images more often"
+    )
     precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     xla: Literal["auto", "on", "off"] = "auto"
 

@@ -8,20 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from medzoo.data.dataset import Dataset
-from medzoo.data.pipeline import make_batches
 from medzoo.errors import TrainingError
 from medzoo.evaluation.predictions import write_predictions
 from medzoo.evaluation.scores import evaluate, write_metrics
 from medzoo.outputs import write_text
 from medzoo.training.config import RunSection, TrainConfig, format_config
+from medzoo.training.feeding import feed_plain, feed_training, weigh
+from medzoo.training.intake import admit_images
 from medzoo.training.prepare import (
     Prepared,
     Report,
     announce,
-    check_pixels,
     describe_environment,
     name_run,
     prepare,
@@ -93,7 +92,7 @@ def _train_in(run: Run, prepared: Prepared, report: Report | None) -> None:
             f"out of memory at batch size {size}", "less", f"--batch-size {max(1, size // 2)}"
         ) from error
     except tf.errors.OpError as error:
-        check_pixels(prepared.dataset)  # a file may have changed or gone since it was checked
+        admit_images(prepared.dataset, "fail")  # a file may have changed or gone since it was checked
         raise TrainingError(f"TensorFlow stopped: {str(error.message).splitlines()[0]}") from error
     finally:
         keras.config.set_dtype_policy(policy)
@@ -106,17 +105,11 @@ def _train_in(run: Run, prepared: Prepared, report: Report | None) -> None:
     write_metrics(metrics, run / "metrics.json")
 
 
-def _batches(prepared: Prepared, split: str, shuffle: bool = False) -> Any:
-    """Make the batches of one split."""
+def _plain_batches(prepared: Prepared, split: str, shuffle: bool = False) -> Any:
+    """Make the batches of one pass over a split."""
     training = prepared.config.training
-    return make_batches(
-        prepared.dataset.of_split(split),
-        batch_size=training.batch_size,
-        image_size=prepared.image_size,
-        channels=prepared.channels,
-        preprocessing=prepared.preprocessing,
-        shuffle=shuffle,
-        seed=training.seed,
+    return feed_plain(
+        prepared.dataset, split, prepared.feeding, training.batch_size, training.seed if shuffle else None
     )
 
 
@@ -143,6 +136,7 @@ def _fit(run: Run, prepared: Prepared, report: Report | None) -> int:
     from medzoo.models.lsuv import measure_scales
     from medzoo.training.callbacks import ProgressBar, ValidationScore
     from medzoo.training.norms import make_recalibration
+    from medzoo.training.objectives import make_loss
     from medzoo.training.scaling import add_scales, take_images
     from medzoo.training.schedules import make_cosine
 
@@ -152,7 +146,7 @@ def _fit(run: Run, prepared: Prepared, report: Report | None) -> int:
     plan = prepared.plan
     if prepared.config.weights.lsuv:
         plan = add_scales(
-            plan, measure_scales(model, take_images(_batches(prepared, "train")), report=report)
+            plan, measure_scales(model, take_images(_plain_batches(prepared, "train")), report=report)
         )
     write_text(run / "plan.json", format_record(plan, {}))
     images = int((prepared.dataset.table["split"] == "train").sum())
@@ -164,18 +158,20 @@ def _fit(run: Run, prepared: Prepared, report: Report | None) -> int:
     optimizer.exclude_from_weight_decay(var_names=WITHOUT_DECAY)
     model.compile(
         optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        loss=make_loss(prepared.dataset.exclusive, weigh(prepared.dataset, training.balance)),
         jit_compile=prepared.xla.value == "on",
     )
-    batches = _batches(prepared, "train", shuffle=True)
-    recalibrate = make_recalibration(model, batches) if training.batch_norm == "recalibrate" else None
+    recalibrate = None
+    if training.batch_norm == "recalibrate":
+        recalibrate = make_recalibration(model, _plain_batches(prepared, "train", shuffle=True))
     validation = _without_groups(prepared.dataset.of_split("validation"))
-    score = ValidationScore(run, validation, _batches(prepared, "validation"), images, recalibrate)
+    score = ValidationScore(run, validation, _plain_batches(prepared, "validation"), images, recalibrate)
     bar = ProgressBar(training.epochs, steps, score) if report else None
     try:
         model.fit(
-            batches,
+            feed_training(prepared.dataset, prepared.feeding, training),
             epochs=training.epochs,
+            steps_per_epoch=steps,  # the stream holds all epochs
             shuffle=False,  # the pipeline shuffles
             callbacks=[score, bar] if bar else [score],
             verbose=0,
@@ -192,12 +188,12 @@ def _finish(run: Run, prepared: Prepared) -> dict[str, Any]:
 
     model = _build(prepared)
     model.load_weights(run / "best.weights.h5")
-    parts, logits = [], []
-    for split in ("validation", "test"):
-        parts.append(prepared.dataset.of_split(split).table)
-        logits.append(predict_logits(model, _batches(prepared, split)))
-    values = np.concatenate(logits)
-    predictions = make_predictions(_join(prepared.dataset, parts), values)
+    splits = ("validation", "test")
+    values = np.concatenate([predict_logits(model, _plain_batches(prepared, split)) for split in splits])
+    column = prepared.dataset.table["split"].to_numpy()
+    rows = np.concatenate([np.flatnonzero(column == split) for split in splits])
+    described = replace(prepared.dataset, images=None, paths=(), bundle=None).take(rows)
+    predictions = make_predictions(described, values)
     write_predictions(predictions, run / "predictions.csv", values)
     metrics: dict[str, Any] = dict(evaluate(predictions))
     if prepared.dataset.limit is not None:
@@ -208,8 +204,3 @@ def _finish(run: Run, prepared: Prepared) -> dict[str, Any]:
 def _without_groups(dataset: Dataset) -> Dataset:
     """Give a data set whose table holds only what every epoch's score needs."""
     return replace(dataset, table=dataset.table[["id", "split", "label"]])
-
-
-def _join(dataset: Dataset, tables: list[Any]) -> Dataset:
-    """Give a data set of only these rows' table, without pixels."""
-    return replace(dataset, table=pd.concat(tables, ignore_index=True), images=None, paths=())

@@ -29,20 +29,28 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Turn logits (n, k) into probabilities, each by itself.
+
+    >>> sigmoid(np.array([[0.0, -800.0]]))
+    array([[0.5, 0. ]])
+    """
+    return np.asarray(np.exp(-np.logaddexp(0, -logits)))
+
+
 def make_predictions(dataset: Dataset, logits: np.ndarray) -> Predictions:
     """Join logits (n, k) with a data set's table: labels, splits, patients and group columns."""
     table = dataset.table
-    positions = {name: index for index, name in enumerate(dataset.classes)}
-    labels = np.eye(len(dataset.classes))[[positions[label] for label in table["label"]]]
     groups = {str(name): _text(table[name]) for name in table if name not in RESERVED}
     return Predictions(
         _text(table["id"]),
-        labels,
-        softmax(logits),
+        dataset.targets.astype(np.float64),
+        softmax(logits) if dataset.exclusive else sigmoid(logits),
         dataset.classes,
         _text(table["split"]),
         _text(table["patient"]) if "patient" in table else None,
         groups,
+        exclusive=dataset.exclusive,
     )
 
 

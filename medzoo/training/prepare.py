@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import medzoo
-from medzoo.contracts import LowContrastError, Preprocessing, find_preprocessing
-from medzoo.data.dataset import SPLITS, Dataset
-from medzoo.data.images import find_unreadable
-from medzoo.data.open import open_dataset
-from medzoo.data.pipeline import check_channels, check_images, refuse_not_finite
-from medzoo.errors import ConfigError, DataError, PlanError, WeightsError
+from medzoo.contracts import Preprocessing, find_preprocessing
+from medzoo.data.dataset import Dataset
+from medzoo.data.pipeline import check_channels
+from medzoo.errors import ConfigError, PlanError, WeightsError
 from medzoo.models.catalog import check_drop_path, find_model
 from medzoo.models.describe import describe
 from medzoo.specs import ModelSpec, check_input_size, choose_head, write_network_name
 from medzoo.tensors import Source, source_from_arrays
 from medzoo.training.config import DataSection, TrainConfig, WeightsSection, read_config
+from medzoo.training.feeding import Feeding, check_feeding, describe_feeding
 from medzoo.training.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
+from medzoo.training.intake import DEFAULT_DATA, admit_images, find_doubts, open_data
 from medzoo.training.rundir import choose_folder
 from medzoo.transplant.modes import Recipe, choose_rules, name_target, read_recipe
 from medzoo.transplant.plan import Plan, make_plan, needs_values
@@ -35,13 +35,9 @@ Report = Callable[[str], None]
 
 #: The network of a run that names neither a network nor weights.
 DEFAULT_MODEL = "cbr_tiny"
-DEFAULT_DATA = "phantom"
 
-#: How many images of each split are compared with the contract's range, at most.
-COMPARED = 32
-
-#: From here on a person is told that images are being decoded.
-MANY_IMAGES = 5000
+#: How many skipped rows are printed; all stand in the run.
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,11 @@ class Prepared:
     image_size: int
     channels: int
     warnings: tuple[str, ...] = ()
+
+    @property
+    def feeding(self) -> Feeding:
+        """How images become the network's batches."""
+        return Feeding(self.image_size, self.channels, self.preprocessing, self.config.data.cache)
 
 
 def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
@@ -89,21 +90,14 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
         source_path = Path(src or "/").resolve()
         if src is not None and folder in (source_path, *source_path.parents):
             raise ConfigError(f"--src {weights.src} lies in the run to be replaced", "another --out")
-    dataset = open_dataset(
-        DEFAULT_DATA if data.source is None else data.source,
-        image_column=data.image_column,
-        label_column=data.label_column,
-        split_column=data.split_column,
-        patient_column=data.patient_column,
-        image_folder=data.image_folder,
-        seed=data.seed,
-    )
+    dataset = open_data(data)
+    check_feeding(dataset, config.training)
     channels = config.model.channels or dataset.channels
     check_channels(dataset, channels)
     inherited = source.head if source.model == spec.name else ""
     head = config.model.head or inherited or None
     own_size = _find_own_size(spec, source, head)
-    size = data.image_size or own_size or _choose_size(spec, dataset)
+    size = data.image_size or own_size or choose_size(spec, dataset)
     check_input_size(spec, size)
     target = describe(spec, len(dataset.classes), channels, size, head)
     source = align(source, target)
@@ -118,11 +112,9 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
             raise
         remedy = f"--image-size {own_size}, the weights' own: tensors of {spec.name} follow the input's size"
         raise PlanError(error.found, error.expected, remedy) from error
-    if report and len(dataset.paths) > MANY_IMAGES:
-        report(f"decoding {len(dataset.paths):,} images once, to find unreadable ones before training")
-    check_pixels(dataset)
+    dataset = admit_images(dataset, data.on_error, report)
     warnings = _question_contract(data, card, contract)
-    warnings += _compare_with_range(dataset, contract, size, channels, data.strict)
+    warnings += find_doubts(dataset, contract, size, channels, data.strict)
     gpu = has_gpu()
     resolved = config.model_copy(
         update={
@@ -135,6 +127,7 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
                     "crop_fraction": contract.crop_fraction,
                     "source": DEFAULT_DATA if data.source in (None, DEFAULT_DATA) else _anchor(data.source),
                     "image_folder": _anchor(data.image_folder),
+                    "splits": _anchor(data.splits),
                 }
             ),
             "model": config.model.model_copy(update={"name": spec.name, "channels": channels, "head": head}),
@@ -204,41 +197,9 @@ def _question_contract(
     return ()
 
 
-def _compare_with_range(
-    dataset: Dataset, contract: Preprocessing, size: int, channels: int, is_strict: bool
-) -> tuple[str, ...]:
-    """Compare some prepared images of each split with the contract's range, and say what to warn of.
-
-    Raises:
-        DataError: an image is not finite, or `is_strict` and there is something to warn of.
-    """
-    found = []
-    for split in SPLITS:
-        problem = check_images(
-            dataset, split, count=COMPARED, image_size=size, channels=channels, preprocessing=contract
-        )
-        if is_strict and problem is not None and not isinstance(problem, LowContrastError):
-            raise problem
-        if problem is not None:
-            found.append(str(problem))
-    return tuple(found)
-
-
 def _anchor(path: str | None) -> str | None:
     """Make a path that exists absolute, so that a configuration means the same from any folder."""
     return str(Path(path).resolve()) if path is not None and Path(path).exists() else path
-
-
-def check_pixels(dataset: Dataset) -> None:
-    """Look at every image once, so that a broken one is met before the training and not after it.
-
-    Raises:
-        DataError: the first image that cannot be decoded, or holds NaN or infinity, is named.
-    """
-    refuse_not_finite(dataset, dataset.images)
-    culprit = find_unreadable(dataset)
-    if culprit is not None:
-        raise DataError(f"{culprit} cannot be decoded", "a whole image", "to replace or remove it")
 
 
 def _find_own_size(spec: ModelSpec, source: Source, head: str | None) -> int | None:
@@ -248,7 +209,7 @@ def _find_own_size(spec: ModelSpec, source: Source, head: str | None) -> int | N
     return source.input_size or spec.input_size
 
 
-def _choose_size(spec: ModelSpec, dataset: Dataset) -> int:
+def choose_size(spec: ModelSpec, dataset: Dataset) -> int:
     """Choose the input size: the images' own, between the least that the network takes and what it was made for."""
     if dataset.value_range is None:
         return dataset.size[0]
@@ -272,10 +233,19 @@ def announce(prepared: Prepared, is_given: bool, say: Report) -> None:
             "no data given: the built-in phantom, a faint lesion in power-law noise whose best possible AUROC is known"
         )
     sizes = ", ".join(f"{counts.get(split, 0):,} {split}" for split in ("train", "validation", "test"))
-    positive = f"; {data.classes[-1]!r} is the positive one" if len(data.classes) == 2 else ""
-    say(f"data {data.name}: {sizes}; classes {', '.join(map(repr, data.classes))}{positive}")
+    two = data.exclusive and len(data.classes) == 2
+    positive = f"; {data.classes[-1]!r} is the positive one" if two else ""
+    kind = "classes" if data.exclusive else "labels, several per image,"
+    say(f"data {data.name}: {sizes}; {kind} {', '.join(map(repr, data.classes))}{positive}")
     for note in data.notes:
         say(f"note: {note}")
+    for line in data.skipped[:SHOWN]:
+        say(f"skipped: {line}")
+    if len(data.skipped) > SHOWN:
+        say(f"skipped: {len(data.skipped) - SHOWN} more, listed in the run's environment.json")
+    fed = describe_feeding(config.training)
+    if fed:
+        say(f"training images: {fed}")
     shape = f"{prepared.image_size}×{prepared.image_size}×{prepared.channels}"
     say(f"network {prepared.spec.name}, {shape}, input contract {prepared.preprocessing.name}")
     for text in prepared.warnings:
@@ -301,6 +271,8 @@ def describe_environment(prepared: Prepared) -> dict[str, Any]:
         "xla": {"value": prepared.xla.value, "reason": prepared.xla.reason},
         "preprocessing": asdict(prepared.preprocessing) | {"range": prepared.preprocessing.range},
         "table_digest": prepared.dataset.digest,
+        "augmentation": describe_feeding(prepared.config.training),
+        "skipped": {"count": len(prepared.dataset.skipped), "rows": list(prepared.dataset.skipped)},
         "notes": list(prepared.dataset.notes),
         "warnings": list(prepared.warnings),
     }

@@ -88,7 +88,7 @@ def scale_plan(
         channels=channels,
         preprocessing=contract,
         shuffle=False,
-        cache=False,
+        cache="off",
     )
     return add_scales(plan, measure_scales(model, take_images(batches), report=report))
 

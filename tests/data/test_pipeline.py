@@ -1,4 +1,4 @@
-"""Batches: order, labels, sizes, colours and units, from arrays and from files."""
+"""Batches: labels, units, colours, seeds and epochs, and images compared with their range."""
 
 from __future__ import annotations
 
@@ -11,33 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from PIL import Image
+from pictures import collect, make_arrays, make_units, read_batches
 
-from medzoo.contracts import LowContrastError, Preprocessing, find_preprocessing
-from medzoo.data.dataset import BYTE_RANGE, Dataset
-from medzoo.data.open import open_dataset
+from medzoo.contracts import LowContrastError, find_preprocessing
+from medzoo.data.dataset import Dataset
 from medzoo.data.phantom import make_phantom
-from medzoo.data.pipeline import check_images, fits_cache, make_batches, refuse_not_finite
+from medzoo.data.pipeline import check_images, make_batches, refuse_not_finite
 from medzoo.errors import DataError
 
 Write = Callable[..., Path]
-
-
-def make_units(scale: tuple[float, ...], offset: tuple[float, ...], order: str = "rgb") -> Preprocessing:
-    return Preprocessing("units", scale, offset, order)  # type: ignore[arg-type]
-
-
-def make_arrays(count: int = 10, channels: int = 1, size: tuple[int, int] = (6, 6)) -> Dataset:
-    images = np.random.default_rng(0).integers(0, 256, (count, *size, channels), dtype=np.uint8)
-    table = pd.DataFrame({"id": [str(n) for n in range(count)], "split": "train"})
-    table["label"] = ["a", "b", "c", "a", "a"][:count] * (count // 5) if count >= 5 else ["a"] * count
-    return Dataset("arrays", ("a", "b", "c"), table, channels, size, BYTE_RANGE, images=images)
-
-
-def collect(dataset: Dataset, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    defaults = {"batch_size": 4, "image_size": 6, "channels": 1, "preprocessing": None, "shuffle": False}
-    batches = list(make_batches(dataset, **(defaults | options)).as_numpy_iterator())
-    return np.concatenate([x for x, _ in batches]), np.concatenate([y for _, y in batches])
 
 
 def test_stored_values_of_the_right_size_come_through_bit_for_bit() -> None:
@@ -59,32 +41,6 @@ def test_batches_have_the_shapes_and_types_promised() -> None:
     assert (tuple(label_spec.shape), label_spec.dtype.name) == ((None, 3), "float32")
     assert [len(labels) for _, labels in batches] == [4, 4, 2]
     assert batches.options().autotune.enabled is False
-
-
-@pytest.mark.parametrize("cache", [True, False])
-@pytest.mark.parametrize("image_size", [6, 5])
-def test_order_is_the_tables_or_drawn_anew_from_the_seed(cache: bool, image_size: int) -> None:
-    dataset = make_arrays(50)
-
-    def read(**options: Any) -> list[list[bytes]]:
-        defaults = {
-            "batch_size": 8,
-            "image_size": image_size,
-            "channels": 1,
-            "preprocessing": None,
-            "cache": cache,
-        }
-        batches = make_batches(dataset, **(defaults | options))
-        return [[image.tobytes() for images, _ in batches for image in images.numpy()] for _ in range(2)]
-
-    plain = read(shuffle=False)
-    assert plain[0] == plain[1]
-    first = read(shuffle=True, seed=1)
-    assert first[0] != first[1]
-    assert sorted(first[0]) == sorted(first[1]) == sorted(plain[0])
-    assert first[0] != plain[0]
-    assert read(shuffle=True, seed=1) == first
-    assert read(shuffle=True, seed=2) != first
 
 
 def test_images_keep_their_labels_when_shuffled() -> None:
@@ -123,60 +79,6 @@ def test_colours_are_repeated_or_weighed() -> None:
     np.testing.assert_allclose(images[..., 0], colour.images @ np.array([0.2989, 0.587, 0.114]), atol=0.01)
 
 
-def test_shrinking_averages_instead_of_skipping() -> None:
-    stripes = np.zeros((1, 32, 32, 1), np.uint8)
-    stripes[:, :, ::4] = 200
-    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
-    dataset = Dataset("stripes", ("a", "b"), table, 1, (32, 32), BYTE_RANGE, images=stripes)
-    images, _ = collect(dataset, image_size=8)
-    np.testing.assert_allclose(images[:, :, 1:-1], 50, atol=1e-3)  # sampling alone would miss every stripe
-
-
-@pytest.mark.parametrize(("width", "height"), [(9, 8), (6, 6)])
-def test_files_are_decoded_to_their_own_pixels(
-    write_image: Write, tmp_path: Path, width: int, height: int
-) -> None:
-    for number in range(8):
-        write_image(f"set/{'ab'[number % 2]}/{number}.png", "RGB", (width, height), seed=number)
-    dataset = open_dataset(tmp_path / "set")
-    in_graph, labels = collect(dataset, channels=3, cache=True)
-    assert np.array_equal(
-        labels.argmax(axis=1), [dataset.classes.index(label) for label in dataset.table["label"]]
-    )
-    with_pillow, _ = collect(replace(dataset, decoder="pillow"), channels=3, cache=False)
-    assert np.array_equal(in_graph, with_pillow)
-    if (width, height) == (6, 6):
-        stored = np.stack([np.asarray(Image.open(path)) for path in dataset.paths])
-        assert np.array_equal(in_graph, stored)
-
-
-@pytest.mark.parametrize(
-    ("mode", "channels"),
-    [(mode, channels) for mode in ("1", "L", "LA") for channels in (1, 3)]
-    + [(mode, 3) for mode in ("P", "RGB", "RGBA")],  # one colour file makes the data set a colour one
-)
-def test_both_decoders_agree_on_every_mode(write_image: Write, mode: str, channels: int) -> None:
-    path = write_image("a.png", mode, (6, 6))
-    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
-    dataset = Dataset("one", ("a", "b"), table, channels, (6, 6), BYTE_RANGE, paths=(path,))
-    in_graph, _ = collect(dataset, channels=channels)
-    with_pillow, _ = collect(replace(dataset, decoder="pillow"), channels=channels)
-    assert np.array_equal(in_graph, with_pillow)
-
-
-def test_sixteen_bit_and_bmp_files_reach_the_network(write_image: Write, tmp_path: Path) -> None:
-    for number in range(8):
-        name = f"{number}.png" if number < 4 else f"{number}.bmp"
-        write_image(f"set/{'ab'[number % 2]}/{name}", "I;16" if number < 4 else "L", (6, 6), seed=number)
-    dataset = open_dataset(tmp_path / "set")
-    images, _ = collect(dataset)
-    for image, path in zip(images, dataset.paths, strict=True):
-        stored = np.asarray(Image.open(path), dtype=np.float32)
-        np.testing.assert_array_equal(
-            image[..., 0], stored / np.float32(257) if path.suffix == ".png" else stored
-        )
-
-
 def test_refusals() -> None:
     with pytest.raises(DataError, match=r"4 input channels for images of 1; expected 1 \(grey\) or 3"):
         collect(make_arrays(), channels=4)
@@ -184,34 +86,6 @@ def test_refusals() -> None:
         collect(make_arrays(channels=5), channels=3)
     with pytest.raises(DataError, match="no images"):
         collect(make_arrays().of_split("test"))
-
-
-def test_cache_follows_the_estimate() -> None:
-    dataset = make_arrays(10)
-    assert fits_cache(dataset, 224, 3)
-    assert not fits_cache(dataset, 6, 3)  # nothing to prepare
-    assert fits_cache(dataset, 6, 3, "crop")
-    assert not fits_cache(dataset, 5000, 3)  # 3 GB
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_real_jpegs_decode_alike(shared_data: Path, channels: int) -> None:
-    name, label = ("busi_breast224", "busi_class") if channels == 1 else ("wbc", "wbc_class")
-    few = open_dataset(shared_data / name / "manifest.csv", label_column=label).of_split("validation")
-    few = replace(few, table=few.table[:6], paths=few.paths[:6])
-    in_graph, _ = collect(few, image_size=224, channels=channels)
-    with_pillow, _ = collect(replace(few, decoder="pillow"), image_size=224, channels=channels)
-    assert np.array_equal(in_graph, with_pillow)
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_truncated_file_stops_the_pipeline(write_image: Write, suffix: str) -> None:
-    path = write_image(f"cut.{suffix}", "L", (64, 64))
-    path.write_bytes(path.read_bytes()[:-300])
-    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
-    dataset = Dataset("cut", ("a", "b"), table, 1, (64, 64), BYTE_RANGE, paths=(path,))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Invalid"):
-        collect(dataset)
 
 
 def test_any_number_of_channels_comes_through() -> None:
@@ -225,111 +99,143 @@ def test_any_number_of_channels_comes_through() -> None:
     assert smaller.shape == (5, 3, 3, 5)
 
 
-def _photograph(height: int, width: int) -> np.ndarray:
-    """Blobs and sharp edges, (height, width, 3) in 0…255."""
-    rows, columns = np.mgrid[:height, :width]
-    waves = 127 + 90 * np.sin(rows[..., None] / [3, 5, 9]) * np.cos(columns[..., None] / [7, 4, 11])
-    waves[height // 3 : height // 2, width // 4 : width // 2] = 255
-    waves[height // 2 :, width // 2 : width // 2 + 6] = 0
-    return np.clip(waves, 0, 255).astype(np.uint8)
+CACHES = ["off", "memory", "disk"]
 
 
-def _resize_with_pillow(image: np.ndarray, width: int, height: int, name: str) -> np.ndarray:
-    method = Image.Resampling[name.upper()]
-    bands = [
-        Image.fromarray(image[..., band].astype(np.float32)).resize((width, height), method)
-        for band in range(3)
-    ]
-    return np.clip(np.stack([np.asarray(band) for band in bands], axis=-1), image.min(), image.max())
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("image_size", [6, 5])
+def test_order_is_the_tables_or_drawn_anew_from_the_seed(cache: str, image_size: int) -> None:
+    dataset = make_arrays(50)
+
+    def read(**options: Any) -> list[list[bytes]]:
+        """Give the images of two epochs of seven batches."""
+        batches = read_batches(dataset, batch_size=8, image_size=image_size, cache=cache, epochs=2, **options)
+        assert [len(images) for images, _ in batches] == [8, 8, 8, 8, 8, 8, 2] * 2
+        images = [image.tobytes() for batch, _ in batches for image in batch]
+        return [images[:50], images[50:]]
+
+    plain = read(shuffle=False)
+    assert plain[0] == plain[1]
+    first = read(shuffle=True, seed=1)
+    assert first[0] != first[1]
+    assert sorted(first[0]) == sorted(first[1]) == sorted(plain[0])
+    assert first[0] != plain[0]
+    assert read(shuffle=True, seed=1) == first
+    assert read(shuffle=True, seed=2) != first
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@pytest.mark.parametrize(("height", "width"), [(70, 45), (45, 70), (61, 61), (20, 17)])
-@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
-@pytest.mark.parametrize("is_file", [False, True])
-def test_a_picture_meets_the_square_as_the_contract_says(
-    tmp_path: Path, interpolation: str, height: int, width: int, fit: str, is_file: bool
-) -> None:
-    picture = _photograph(height, width)
-    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
-    dataset = Dataset("one", ("a", "b"), table, 3, (height, width), BYTE_RANGE, images=picture[None])
-    if is_file:
-        Image.fromarray(picture).save(tmp_path / "a.png")
-        dataset = replace(dataset, images=None, paths=(tmp_path / "a.png",))
-    size = 28
-    rule: dict[str, Any] = {"fit": fit, "interpolation": interpolation}
-    images, _ = collect(
-        dataset, image_size=size, channels=3, preprocessing=replace(find_preprocessing("raw"), **rule)
+def shake(image: Any, seed: Any) -> Any:
+    """Add noise that the seed decides."""
+    return image + tf.random.stateless_uniform(tf.shape(image), seed, 0, 50)
+
+
+def blend(images: Any, targets: Any, seed: Any) -> Any:
+    """Mix each image with the one before by a share that the seed decides."""
+    share = tf.random.stateless_uniform((), seed)
+    return (
+        share * images + (1 - share) * tf.roll(images, 1, 0),
+        share * targets + (1 - share) * tf.roll(targets, 1, 0),
     )
-    if fit == "squash":
-        wanted = _resize_with_pillow(picture, size, size, interpolation)
-    elif fit == "crop":  # 28 of 32
-        shorter = min(height, width)
-        whole = _resize_with_pillow(picture, 32 * width // shorter, 32 * height // shorter, interpolation)
-        top, left = (round((side - size) / 2) for side in whole.shape[:2])
-        wanted = whole[top : top + size, left : left + size]
-    else:
-        longer = max(height, width)
-        sides = round(size * height / longer), round(size * width / longer)
-        wanted = np.zeros((size, size, 3))
-        top, left = ((size - side) // 2 for side in sides)
-        wanted[top : top + sides[0], left : left + sides[1]] = _resize_with_pillow(
-            picture, sides[1], sides[0], interpolation
-        )
-    assert images.shape == (1, size, size, 3)
-    np.testing.assert_allclose(images[0], wanted, atol=0.05)
 
 
-def test_nearest_keeps_the_values_that_there_are() -> None:
-    dataset = make_arrays(5, size=(9, 13))
-    assert dataset.images is not None
-    rule = replace(find_preprocessing("raw"), interpolation="nearest")
-    images, _ = collect(dataset, preprocessing=rule)
-    assert set(np.unique(images)) <= set(np.unique(dataset.images).astype(np.float32))
-
-
-def test_padding_leaves_a_square_of_the_size_bit_for_bit() -> None:
-    dataset = make_arrays(5)
-    assert dataset.images is not None
-    images, _ = collect(dataset, preprocessing=replace(find_preprocessing("raw"), fit="pad"))
-    assert np.array_equal(images, dataset.images)
-
-
-@pytest.mark.parametrize(
-    ("value_range", "border"),
-    [(BYTE_RANGE, 0.0), ((-1000.0, 1000.0), -1000.0), ((20.0, 90.0), 20.0), (None, None)],
-    ids=str,
-)
-@pytest.mark.parametrize("shape", [(8, 4, 1), (4, 8, 1), (8, 4, 3)])
-def test_padding_is_the_lowest_value_that_is_declared(
-    value_range: tuple[float, float] | None, border: float | None, shape: tuple[int, int, int]
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("image_size", [6, 5])
+@pytest.mark.parametrize(("epoch", "step"), [(0, 2), (1, 0), (1, 4), (2, 1)])
+def test_a_stream_that_is_resumed_gives_the_same_batches(
+    cache: str, image_size: int, epoch: int, step: int
 ) -> None:
-    """Without a declared range it is each image's own lowest."""
-    images = np.random.default_rng(1).uniform(30, 80, (2, *shape)).astype(np.float32)
-    images[1] += 5
-    table = pd.DataFrame({"id": ["0", "1"], "split": "train", "label": ["a", "b"]})
-    dataset = Dataset("floats", ("a", "b"), table, shape[-1], shape[:2], value_range, images=images)
-    rule: Any = {"fit": "pad", "interpolation": "nearest"}
-    contract = replace(make_units((2.0, 2.0, 2.0), (-7.0, -7.0, -7.0)), **rule)
-    padded, _ = collect(dataset, image_size=8, channels=shape[-1], preprocessing=contract)
-    scale, offset = (2.0, -7.0) if value_range == BYTE_RANGE else (1.0, 0.0)
-    first = 8 - shape[0], 8 - shape[1]
-    top, left = first[0] // 2, first[1] // 2
-    for made, image in zip(padded, images, strict=True):
-        wanted = np.full((8, 8, shape[-1]), image.min() if border is None else border, np.float32)
-        wanted[top : top + shape[0], left : left + shape[1]] = image
-        np.testing.assert_allclose(made, wanted * scale + offset, rtol=1e-6)
+    dataset = make_arrays(18)
+    options: dict[str, Any] = {"shuffle": True, "seed": 5, "augment": shake, "mix": blend, "cache": cache}
+    whole = read_batches(dataset, image_size=image_size, epochs=3, **options)
+    rest = read_batches(
+        dataset, image_size=image_size, first_epoch=epoch, epochs=3 - epoch, first_step=step, **options
+    )
+    assert len(whole) == 15
+    assert len(rest) == 15 - 5 * epoch - step
+    for (images, targets), (later, labels) in zip(whole[-len(rest) :], rest, strict=True):
+        assert images.tobytes() == later.tobytes()
+        assert targets.tobytes() == labels.tobytes()
 
 
-def test_padding_of_files_of_another_range_is_the_lowest_value(write_image: Write, tmp_path: Path) -> None:
-    path = write_image("a.png", "L", (8, 4))
-    table = pd.DataFrame({"id": ["0"], "split": ["train"], "label": ["a"]})
-    dataset = Dataset("one", ("a", "b"), table, 1, (4, 8), (-50.0, 300.0), paths=(path,))
-    for decoder in ("tensorflow", "pillow"):
-        one: Any = replace(dataset, decoder=decoder)  # type: ignore[arg-type]
-        images, _ = collect(one, image_size=8, preprocessing=replace(find_preprocessing("raw"), fit="pad"))
-        assert np.array_equal(images[0, 2:6, :, 0], np.asarray(Image.open(path)))
-        assert (images[0, [0, 1, 6, 7]] == -50).all()
+@pytest.mark.parametrize("cache", CACHES)
+def test_an_images_noise_follows_from_seed_epoch_and_row(cache: str) -> None:
+    dataset = make_arrays(12, size=(5, 5))  # to 6 pixels
+    plain, _ = collect(dataset, cache="off")
+    ordered, _ = collect(dataset, augment=shake, cache=cache, epochs=2)
+    noise = ordered - np.concatenate([plain, plain])
+    assert noise.min() >= 0
+    assert noise.max() <= 50
+    assert len({one.tobytes() for one in noise.round(3)}) == 24  # no two images share theirs
+    by_epoch = [{one.tobytes() for one in part} for part in (ordered[:12], ordered[12:])]
+    shuffled, _ = collect(dataset, augment=shake, cache=cache, epochs=2, shuffle=True)
+    assert [{one.tobytes() for one in part} for part in (shuffled[:12], shuffled[12:])] == by_epoch
+    other, _ = collect(dataset, augment=shake, cache=cache, seed=1)
+    assert not np.array_equal(other, ordered[:12])
+
+
+def test_an_image_that_comes_again_has_another_noise() -> None:
+    dataset = make_arrays(5)
+    images, labels = collect(dataset, augment=shake, sampler=lambda _: np.array([1, 1, 2, 1]))
+    assert len(images) == 4
+    assert labels.argmax(axis=1).tolist() == [1, 1, 2, 1]
+    assert len({image.tobytes() for image in images}) == 4
+
+
+def test_augmentation_is_before_and_mixing_after_the_batch_and_both_before_the_contract() -> None:
+    dataset = make_arrays(8)
+    assert dataset.images is not None
+    seen: list[tuple[int | None, ...]] = []
+
+    def brighten(image: Any, _: Any) -> Any:
+        seen.append(tuple(image.shape))
+        return image + 10
+
+    def swap(images: Any, targets: Any, _: Any) -> Any:
+        seen.append(tuple(images.shape))
+        return images[::-1], targets * 0.5
+
+    images, targets = collect(
+        dataset, preprocessing=make_units((2.0, 2.0, 2.0), (1.0, 1.0, 1.0)), augment=brighten, mix=swap
+    )
+    wanted = (dataset.images.astype(np.float32) + 10) * 2 + 1
+    assert np.array_equal(images, np.concatenate([wanted[3::-1], wanted[:3:-1]]))
+    assert (targets.sum(axis=1) == 0.5).all()
+    assert set(seen) == {(6, 6, 1), (None, 6, 6, 1)}
+
+
+def test_augmentation_may_crop_what_is_fitted_larger() -> None:
+    dataset = make_arrays(8)
+    options: dict[str, Any] = {"augment": lambda image, _: image[2:7, 2:7], "image_size": 5}
+    images, _ = collect(dataset, fitted_size=9, **options)
+    larger, _ = collect(dataset, image_size=9)
+    assert np.array_equal(images, larger[:, 2:7, 2:7])
+    plain, _ = collect(dataset, image_size=5, fitted_size=9)  # nothing would crop it
+    assert plain.shape == (8, 5, 5, 1)
+
+
+def test_marks_that_nobody_made_come_through() -> None:
+    dataset = make_arrays(5)
+    marks = np.array([[1, 0, np.nan], [0, np.nan, 1]], np.float32)[[0, 1, 0, 1, 0]]
+    _, targets = collect(replace(dataset, marks=marks))
+    np.testing.assert_array_equal(targets, marks)
+
+
+def test_rows_that_there_are_not_are_refused() -> None:
+    with pytest.raises(tf.errors.OpError, match=r"epoch 0 has the rows 0…5; expected rows 0…4"):
+        collect(make_arrays(5), sampler=lambda _: np.array([0, 5]))
+
+
+def test_the_number_of_batches_is_known() -> None:
+    options: dict[str, Any] = {"batch_size": 4, "image_size": 6, "channels": 1, "preprocessing": None}
+    batches = make_batches(make_arrays(10), shuffle=True, epochs=3, first_step=2, **options)
+    assert int(batches.cardinality()) == 7
+    assert len(list(batches)) == 7
+
+
+def test_volumes_come_with_their_depth() -> None:
+    dataset = make_arrays(5, size=(4, 5, 6))
+    batches = read_batches(dataset, image_size=(3, 4, 5), channels=3, augment=shake, mix=blend)
+    assert [images.shape for images, _ in batches] == [(4, 3, 4, 5, 3), (1, 3, 4, 5, 3)]
 
 
 def _check(dataset: Dataset, split: str = "train", **options: Any) -> DataError | None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medzoo.data.splits import carve_validation, complete_splits, read_split, share_patients, split_patients
+from medzoo.data.dataset import join_labels
+from medzoo.data.splitting.splits import (
+    carve_validation,
+    check_splits,
+    complete_splits,
+    count_classes,
+    read_split,
+    split_patients,
+)
 from medzoo.errors import DataError
 
 seeds = st.integers(0, 2**32)
@@ -45,16 +54,6 @@ def test_no_patient_on_two_sides_in_any_order(table: pd.DataFrame, seed: int, or
 def test_every_class_stands_in_every_split(table: pd.DataFrame, seed: int) -> None:
     split = table.assign(split=split_patients(table, seed=seed)).groupby("label")["split"].nunique()
     assert (split == 3).all()
-
-
-@given(count=st.integers(0, 500), fractions=st.lists(st.floats(0.05, 1), min_size=2, max_size=4))
-def test_shares_add_up_and_leave_none_out(count: int, fractions: list[float]) -> None:
-    shares = share_patients(count, fractions)
-    assert sum(shares) == count
-    assert min(shares) >= (count >= len(fractions))
-    exact = [count * fraction / sum(fractions) for fraction in fractions]
-    if min(exact) >= 1:
-        assert all(abs(share - wanted) < 1 for share, wanted in zip(shares, exact, strict=True))
 
 
 def make_table(counts: dict[tuple[str, str], int]) -> pd.DataFrame:
@@ -144,6 +143,7 @@ def test_one_class_in_the_test_split_is_noted_only() -> None:
 
 def test_unknown_split_is_refused() -> None:
     assert [read_split(name, "") for name in ("Training", "dev", " TEST ")] == ["train", "validation", "test"]
+    assert [read_split(name, "") for name in ("validate", "Unused")] == ["validation", "unused"]
     with pytest.raises(DataError, match="row 4 has the split 'trian'; expected one of 'train'"):
         read_split("trian", "row 4")
 
@@ -159,3 +159,69 @@ def test_labels_that_are_no_classes_of_their_own_are_refused(labels: list[str], 
     table = pd.DataFrame({"id": [str(row) for row in range(12)], "label": labels * 4})
     with pytest.raises(DataError, match=words):
         complete_splits(table, 0, "a.csv")
+
+
+def make_marks(rows: list[list[float]]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Make a table of the labels a, b, c by its marks."""
+    marks = np.array(rows, np.float32)
+    table = pd.DataFrame({"id": [str(row) for row in range(len(marks))]})
+    return table.assign(label=join_labels(marks, ("a", "b", "c"))), marks
+
+
+nan = float("nan")
+USUAL = [[1, 0, 1], [0, 1, 0], [1, 1, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ([1, 1, nan, 1], "label 'c' is 1 in every image that has it annotated"),
+        ([0, nan, 0, 0], "label 'c' is 0 in every image that has it annotated"),
+        ([nan] * 4, "label 'c' is blank or uncertain in every image"),
+    ],
+)
+def test_a_label_of_one_value_is_refused(column: list[float], words: str) -> None:
+    table, marks = make_marks([[*row[:2], value] for row, value in zip(USUAL, column, strict=True)] * 4)
+    with pytest.raises(DataError, match=words):
+        complete_splits(table, 0, "chest.csv", classes=("a", "b", "c"), marks=marks)
+
+
+def test_labels_without_marks_are_those_that_the_table_names() -> None:
+    table, _ = make_marks(USUAL * 6)
+    done, notes = complete_splits(table, 0, "chest.csv")
+    assert set(done["split"]) == {"train", "validation", "test"}
+    assert notes[0] == "chest.csv has no splits: patients were split 70/10/20 with seed 0"
+    for split in ("train", "validation", "test"):
+        assert {label for text in done["label"][done["split"] == split] for label in text.split("|")} >= {
+            *"abc"
+        }
+    with pytest.raises(DataError, match="label 'a' is 1 in every image"):
+        count_classes(pd.DataFrame({"id": ["1", "2"], "label": ["a", "a|b"]}), "chest.csv", exclusive=False)
+
+
+def test_a_label_that_training_has_no_image_of_is_refused() -> None:
+    table, marks = make_marks(USUAL)
+    table["split"] = ["test", "train", "train", "validation"]
+    with pytest.raises(DataError, match="label 'c' does not occur in the training split"):
+        check_splits(table, "chest.csv", exclusive=False)
+    with pytest.raises(DataError, match="label 'c' does not occur in the training split"):
+        complete_splits(table, 0, "chest.csv", classes=("a", "b", "c"), marks=marks)
+
+
+def test_labels_that_a_split_lacks_or_has_throughout_are_noted() -> None:
+    table, marks = make_marks([[1, 0, 1], [0, 1, 0], [1, 1, 0], [1, nan, 1], [0, 0, 1], [1, 0, 0]])
+    table["split"] = ["train", "train", "validation", "validation", "test", "test"]
+    _, notes = complete_splits(table, 0, "chest.csv", classes=("a", "b", "c"), marks=marks)
+    assert notes == (
+        "the validation split has no image known to be without 'a', 'b'",
+        "the test split lacks 'b'",
+    )
+
+
+def test_images_without_a_label_are_spread_as_a_class_of_their_own() -> None:
+    table, _ = make_marks([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]] * 20)
+    counts = table.assign(split=split_patients(table, seed=3)).groupby(["label", "split"]).size()
+    assert counts[""].to_dict() == {"train": 28, "validation": 4, "test": 8}
+    # Two images without a label cannot reach three splits, and need not.
+    few, _ = make_marks([[1, 0, 0], [0, 1, 0]] * 5 + [[0, 0, 0]] * 2)
+    assert set(split_patients(few)) == {"train", "validation", "test"}

@@ -239,8 +239,8 @@ def test_formats_and_card_fields() -> None:
 
 
 def test_recognised_columns() -> None:
-    from medzoo.data.manifest import COMMON_NAMES
-    from medzoo.data.splits import ALIASES
+    from medzoo.data.splitting.splits import ALIASES
+    from medzoo.data.tables.manifest import COMMON_NAMES
 
     text = _read("data.md")
     written = {row[0]: set(_names(row[1])) for row in find_table(text, "column of the", "recognised names")}
@@ -254,7 +254,7 @@ def test_recognised_columns() -> None:
 def test_preprocessing_contracts() -> None:
     from medzoo.specs import PREPROCESSINGS
 
-    written = {_names(row[0])[0] for row in find_table(_read("data.md"), "contract")}
+    written = {_names(row[0])[0] for row in find_table(_read("data-images.md"), "contract")}
     assert written == set(PREPROCESSINGS)
 
 

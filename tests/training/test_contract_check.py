@@ -15,7 +15,8 @@ from PIL import Image
 
 from medzoo.data.dataset import BYTE_RANGE, Dataset
 from medzoo.errors import ConfigError, DataError, WeightsError
-from medzoo.training import prepare as module
+from medzoo.training import intake as module
+from medzoo.training import prepare as preparation
 from medzoo.training.config import format_config, make_config
 from medzoo.training.prepare import Prepared, announce, describe_environment, prepare
 
@@ -35,7 +36,7 @@ def prepare_with(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Prepared]:
     """Prepare a run on a data set that no file holds."""
 
     def run(dataset: Dataset, *settings: tuple[str, Any]) -> Prepared:
-        monkeypatch.setattr(module, "open_dataset", lambda *arguments, **options: dataset)
+        monkeypatch.setattr(module, "open_source", lambda *arguments: dataset)
         return prepare(make_config(CHEAP, settings))
 
     return run
@@ -163,7 +164,7 @@ def own_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = medzoo.build("cbr_tiny", classes=2, channels=1, input_size=16)
     arrays = {variable.path: np.asarray(variable) for variable in model.weights}
     source = replace(source_from_arrays(arrays, "own"), model="cbr_tiny", preprocessing="torch")
-    monkeypatch.setattr(module, "open_weights", lambda *arguments: source)
+    monkeypatch.setattr(preparation, "open_weights", lambda *arguments: source)
 
 
 @pytest.mark.usefixtures("own_card")
@@ -189,8 +190,8 @@ def test_a_card_that_does_not_know_its_contract_is_warned_of(
     prepare_with: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cbr_tiny.own.toml").write_text(CARD.replace('"torch"', '"unknown"'))
-    source = replace(module.open_weights("cbr_tiny.own"), preprocessing="")  # type: ignore[call-arg]
-    monkeypatch.setattr(module, "open_weights", lambda *arguments: source)
+    source = replace(preparation.open_weights("cbr_tiny.own"), preprocessing="")  # type: ignore[call-arg]
+    monkeypatch.setattr(preparation, "open_weights", lambda *arguments: source)
     src = ("weights.src", "cbr_tiny.own")
     (warning,) = prepare_with(make_arrays(), src).warnings
     assert "card cbr_tiny.own does not know how its network's input was preprocessed" in warning
@@ -231,7 +232,7 @@ def test_a_network_of_five_channels_is_trained(monkeypatch: pytest.MonkeyPatch, 
     import medzoo
 
     dataset = make_arrays(channels=5)
-    monkeypatch.setattr(module, "open_dataset", lambda *arguments, **options: dataset)
+    monkeypatch.setattr(module, "open_source", lambda *arguments: dataset)
     run = medzoo.train(make_config(CHEAP | {"run": {"out": str(tmp_path / "run")}}))
     assert medzoo.open_weights(run.path)["block1_conv/kernel"].spec.shape[2] == 5
 
@@ -251,7 +252,7 @@ def test_strict_on_the_command_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     dataset = with_pixels(make_arrays(), lambda images: images * 2, "train")
-    monkeypatch.setattr(module, "open_dataset", lambda *arguments, **options: dataset)
+    monkeypatch.setattr(module, "open_source", lambda *arguments: dataset)
     with pytest.raises(SystemExit) as stopped:
         main(["train", "--data", "set", "--strict", "--out", "run", "--epochs", "1"])
     assert stopped.value.code == 1

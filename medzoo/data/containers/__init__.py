@@ -1,0 +1,1 @@
+"""What holds many images at once: folders, archives, TFRecords, published sets, arrays."""

@@ -1,0 +1,1 @@
+"""Tables of images: CSV and Parquet, the conventions of published ones, labels, groups."""
