@@ -70,14 +70,14 @@ def command(
 def _check(data: str, options: dict[str, Any], seed: int, no_pixels: bool, sheet: Path | None) -> Audit:
     """Open the data, check them, and write the sheet."""
     from medzoo.data.audit.check import check_dataset, check_table
-    from medzoo.data.open import open_listing, open_source
+    from medzoo.data.open import open_for_audit, open_listing
 
     source = make_options(options, seed)
     if no_pixels:
         listing = open_listing(data, source)
         _print_notes(listing.notes)
         return check_table(listing)
-    dataset = open_source(data, source)
+    dataset = open_for_audit(data, source)
     _print_notes(dataset.notes)
     if len(dataset) >= _MANY:
         print_note(f"decoding {len(dataset):,} images")

@@ -116,7 +116,7 @@ def find_recipe(name: str, volume: bool = False) -> Recipe:
     Raises ConfigError for a name that is no recipe, or none for volumes.
     """
     if name not in RECIPES:
-        raise ConfigError(f"augmentation recipe {name!r} does not exist", nearest(name, RECIPES))
+        raise ConfigError(f"augmentation recipe {name!r} does not exist", f"one of {', '.join(RECIPES)}")
     if not volume:
         return RECIPES[name]
     if name not in VOLUME_RECIPES:
@@ -137,7 +137,7 @@ def describe_augment(
     'light: shift by up to 5% of each side, zoom by up to 10%, left-right flips'
     """
     recipe = find_recipe(name, volume)
-    if name == "none":
+    if name == "none" and choose_flips(recipe, flips) == "none":
         return "none: images as they are"
     words = [
         WORDS[kind].format(strength)

@@ -6,17 +6,15 @@ labels by argmax, so that the row [1, 1, 0] counts as the first label, and a row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medzoo.data.draws import make_generator
+from medzoo.data.order import Sampler
 from medzoo.errors import ConfigError, DataError, nearest
-
-#: epoch → the rows of that epoch, in order.
-Sampler = Callable[[int], NDArray[np.int64]]
 
 BalanceKind = Literal["none", "oversample"]
 

@@ -60,6 +60,7 @@ class Bundle:
         place = int(self.places[row])
         path = self.files[place]
         length, size = int(self.lengths[row]), int(self.sizes[row])
+        where = f"at byte {int(self.offsets[row]):,}"  # rows are renumbered when some are taken
         try:
             if place not in opened:
                 opened[place] = os.open(path, os.O_RDONLY)
@@ -67,14 +68,14 @@ class Bundle:
         except OSError as error:
             raise DataError(f"cannot read {path}: {error.strerror}", "the file that was opened") from error
         if len(stored) != length:
-            raise DataError(f"{path} ends within image {row}", "the whole file", "fetching it again")
+            raise DataError(f"{path} ends within the image {where}", "the whole file", "fetching it again")
         if not self.packed[row]:
             return stored
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
             content = unpacker.decompress(stored, size + 1)  # never more than declared: no bomb goes off here
         except zlib.error as error:
-            raise DataError(f"{path}: image {row} does not unpack", "a whole archive") from error
+            raise DataError(f"{path}: the image {where} does not unpack", "a whole archive") from error
         if len(content) != size:
-            raise DataError(f"{path}: image {row} does not unpack to {size} bytes", "a whole archive")
+            raise DataError(f"{path}: the image {where} does not unpack to {size} bytes", "a whole archive")
         return content

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medzoo.contracts import Fit, Preprocessing
 from medzoo.data.dataset import Dataset
-from medzoo.data.fitting import choose_sides, count_fitted
+from medzoo.data.fitting import count_fitted
 from medzoo.errors import ConfigError, DataError
 from medzoo.outputs import write_beside
 
@@ -59,12 +59,6 @@ def choose_cache(
             found = f"{what} {_name_bytes(needed)} in {cache_folder()}, where {_name_bytes(room)} are free"
             raise DataError(found, f"at most {SHARE:.0%} of that", "--cache off, or MEDZOO_CACHE=FOLDER")
     return wanted
-
-
-def fits_cache(dataset: Dataset, image_size: int, channels: int, fit: Fit = "squash") -> bool:
-    """Tell whether caching pays: the prepared images fit the limit, and preparing them is work at all."""
-    sides = choose_sides(dataset, image_size)
-    return is_work(dataset, sides, fit) and estimate_bytes(dataset, sides, channels, fit) <= CACHE_LIMIT
 
 
 def is_work(dataset: Dataset, sides: tuple[int, ...], fit: Fit) -> bool:

@@ -52,6 +52,7 @@ class Dataset:
     bundle: Bundle | None = None
     reading: Reading = AS_STORED
     skipped: tuple[str, ...] = ()  # a line for each row that was left out because of an error
+    rows: tuple[int, ...] = ()  # the spreadsheet row of each image; empty where there is no spreadsheet
 
     def __len__(self) -> int:
         return len(self.table)
@@ -103,6 +104,7 @@ class Dataset:
             paths=tuple(self.paths[row] for row in rows) if self.paths else (),
             marks=None if self.marks is None else self.marks[rows],
             bundle=None if self.bundle is None else self.bundle.take(rows),
+            rows=tuple(self.rows[row] for row in rows) if self.rows else (),
         )
 
 

@@ -166,10 +166,12 @@ def _feed_through_memory(
     return feed
 
 
-def _augment_batches(batches: Any, prepared: Preparation, batch_size: int, augment: Augment | None) -> Any:
-    """Augment the images of batches (images, rows, seeds), several at a time, and give (images, rows)."""
+def _augment_batches(
+    batches: Any, prepared: Preparation, batch_size: int, augment: Augment | None, finish: Finish
+) -> Any:
+    """Augment and finish the images of batches (images, rows, seeds), several at a time, and give (images, rows)."""
     if augment is None:
-        return batches.map(lambda images, rows, _: (images, rows))
+        return batches.map(lambda images, rows, _: (finish(images), rows))
 
     def change(image: Any, row: Any, seed: Any) -> tuple[Any, Any]:
         """Augment one image."""

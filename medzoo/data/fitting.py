@@ -60,11 +60,11 @@ def fit_image(
         """Resize the image."""
         return resize(image, sides, contract, find_darkest(image, dataset))
 
-    if contract.fit == "crop" or (None not in known and known != sides):
+    # Of the size already, resizing changes nothing but costs; asking each image costs a tenth of a millisecond.
+    if None in known and contract.fit != "crop" and dataset.size == sides:
+        image = tf.cond(tf.reduce_all(tf.equal(tf.shape(image)[:-1], sides)), lambda: image, change)
+    elif contract.fit == "crop" or known != sides:
         image = change()
-    elif None in known:  # files tell their size only here, and many data sets are of the size already
-        is_fit = tf.reduce_all(tf.equal(tf.shape(image)[:-1], sides))
-        image = tf.cond(is_fit, lambda: image, change)
     image.set_shape((*sides, count_fitted(dataset.channels, channels)))
     return image
 

@@ -10,29 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medzoo.data.containers.archives import is_archive, read_archive
-from medzoo.data.containers.folder import read_folder
-from medzoo.data.containers.medmnist import open_medmnist, read_medmnist
-from medzoo.data.containers.tfds import read_tfds
-from medzoo.data.containers.tfrecord import find_records, is_tfrecord, read_tfrecords
 from medzoo.data.dataset import BYTE_RANGE, Dataset, Listing, sort_classes
 from medzoo.data.formats.images import survey_images
 from medzoo.data.formats.windows import choose_frames, parse_window
 from medzoo.data.options import SourceOptions, make_source_options
-from medzoo.data.phantom import make_phantom
 from medzoo.data.reading import Reading
+from medzoo.data.sources import read_source
 from medzoo.data.splitting.split_files import apply_split_file
 from medzoo.data.splitting.splits import check_splits, complete_splits, count_classes, list_labels
 from medzoo.data.splitting.subsets import Choice, choose_rows
-from medzoo.data.tables.manifest import read_manifest
 from medzoo.errors import ConfigError, DataError, nearest
-
-PHANTOM = "phantom"
-TABLES = (".csv", ".parquet")
-SOURCES = (
-    "'phantom', a CSV or Parquet table, a folder of class folders or a zip or tar of one, a MedMNIST .npz, "
-    "'medmnist:NAME', TFRecords or 'tfds:NAME'"
-)
 
 
 def open_dataset(
@@ -103,6 +90,14 @@ def open_source(source: str | Path, options: SourceOptions) -> Dataset:
     return put_positive_last(dataset, options.positive)
 
 
+def open_for_audit(source: str | Path, options: SourceOptions) -> Dataset:
+    """Open a data set as `open_source` does, also where it cannot be trained on: a class of one image, no test rows."""
+    found = read_source(source, options)
+    if not isinstance(found, Listing):
+        return open_source(source, options)
+    return put_positive_last(survey_listing(choose_listed(found, options), options, True), options.positive)
+
+
 def open_listing(source: str | Path, options: SourceOptions) -> Listing:
     """List a source without reading images or their headers; splits are those that it gives, or none.
 
@@ -116,53 +111,6 @@ def open_listing(source: str | Path, options: SourceOptions) -> Listing:
         return choose_listed(found, options)
     dataset = choose_loaded(found, options)
     return Listing(dataset.name, dataset.table, (), (), dataset.notes, dataset.classes, dataset.marks)
-
-
-def read_source(source: str | Path, options: SourceOptions) -> Listing | Dataset:
-    """Read what a source lists, or its arrays where it has no image files."""
-    path, name = Path(source), str(source)
-    is_table = path.suffix.lower() in TABLES and path.is_file()
-    given = options.list_given()
-    if given and not is_table and (path.exists() or name == PHANTOM or ":" in name):
-        option = "--" + given[0].replace("_", "-")
-        raise DataError(
-            f"{option} does not apply to {source}", "a CSV or Parquet table", f"leaving out {option}"
-        )
-    if name == PHANTOM:
-        return make_phantom(options.seed)
-    if name.startswith("medmnist:") and not path.exists():
-        return open_medmnist(name, options.seed)
-    if name.startswith("tfds:") and not path.exists():
-        return read_tfds(name)
-    if not path.exists():
-        raise DataError(f"no file or folder {name!r}", SOURCES)
-    if path.is_dir():
-        return list_folder(path)
-    if is_table:
-        folder = options.image_folder
-        if folder is not None and not folder.is_dir():
-            raise DataError(f"no folder {str(folder)!r}", "the folder of the images", "--image-folder FOLDER")
-        return read_manifest(path, options.for_table())
-    if path.suffix.lower() == ".npz":
-        return read_medmnist(path, options.seed)
-    if is_archive(path):
-        return read_archive(path)
-    if is_tfrecord(path):
-        return read_tfrecords(path)
-    raise DataError(f"{name!r} is no kind of data set known here", SOURCES)
-
-
-def list_folder(path: Path) -> Listing:
-    """List a folder of class folders or of TFRecords; where it is neither but holds a table, that is named."""
-    if find_records(path):
-        return read_tfrecords(path)
-    try:
-        return read_folder(path)
-    except DataError as error:
-        tables = sorted(file for ending in (*TABLES, ".npz") for file in path.glob(f"*{ending}"))
-        if not tables:
-            raise
-        raise DataError(error.found, error.expected, f"--data '{tables[0]}', which lies in it") from error
 
 
 def choose_listed(listing: Listing, options: SourceOptions) -> Listing:
@@ -195,17 +143,26 @@ def _choose(table: Any, options: SourceOptions, missing: int) -> Choice:
     )
 
 
-def survey_listing(listing: Listing, options: SourceOptions) -> Dataset:
-    """Complete a listing's splits, read its images' headers, and make it a data set."""
+def survey_listing(listing: Listing, options: SourceOptions, lenient: bool = False) -> Dataset:
+    """Complete a listing's splits, read its images' headers, and make it a data set.
+
+    If `lenient`, what cannot be trained on is made one too, for an audit: its notes say why.
+    """
     exclusive = listing.marks is None
-    table, notes = complete_splits(
-        listing.table,
-        options.seed,
-        listing.name,
-        exclusive=exclusive,
-        classes=listing.classes,
-        marks=listing.marks,
-    )
+    try:
+        table, notes = complete_splits(
+            listing.table,
+            options.seed,
+            listing.name,
+            exclusive=exclusive,
+            classes=listing.classes,
+            marks=listing.marks,
+        )
+    except DataError as error:
+        if not lenient:
+            raise
+        table = listing.table if "split" in listing.table else listing.table.assign(split="train")
+        notes = (f"cannot be trained on as it is: {error}",)
     frame = "middle" if options.frame is None else options.frame  # 0 is a frame
     reading = Reading(1, tuple(map(parse_window, options.windows)), frame)
     survey = survey_images(listing.paths, listing.rows, listing.bundle, reading, options.on_error)
@@ -215,8 +172,12 @@ def survey_listing(listing: Listing, options: SourceOptions) -> Dataset:
     skipped = (*listing.skipped, *(str(error) for _, error in survey.unreadable))
     if lost:
         whole, listing, table = table, listing.take(kept), table.iloc[kept].reset_index(drop=True)
-        refuse_lost(whole, table, listing, skipped)
-        check_splits(table, listing.name, exclusive)
+        try:
+            refuse_lost(whole, table, listing, skipped)
+        except DataError as error:
+            if not lenient:
+                raise
+            notes = (*notes, f"cannot be trained on as it is: {error}")
     leading = ["id", "split", "label", *(["patient"] if "patient" in table else [])]
     return Dataset(
         name=listing.name,
@@ -232,11 +193,17 @@ def survey_listing(listing: Listing, options: SourceOptions) -> Dataset:
         bundle=listing.bundle,
         reading=replace(reading, channels=survey.channels),
         skipped=skipped,
+        rows=listing.rows,
     )
 
 
-def refuse_lost(whole: pd.DataFrame, table: pd.DataFrame, listing: Listing, skipped: Sequence[str]) -> None:
-    """Refuse data of which skipping left a class no image, or a label one value: another task than was asked for."""
+def refuse_lost(
+    whole: pd.DataFrame, table: pd.DataFrame, listing: Listing | Dataset, skipped: Sequence[str]
+) -> None:
+    """Refuse data of which skipping left a class or a split no image, or a label one value: that is another task.
+
+    `whole` and `table` are the rows before and after; `listing` has the classes and the marks of the latter.
+    """
     exclusive = listing.marks is None
     lost = sorted(list_labels(whole["label"], exclusive) - list_labels(table["label"], exclusive))
     if lost:
@@ -246,6 +213,7 @@ def refuse_lost(whole: pd.DataFrame, table: pd.DataFrame, listing: Listing, skip
             "leaving that class out of the table",
         )
     count_classes(table, listing.name, exclusive, listing.classes, listing.marks)
+    check_splits(table, listing.name, exclusive)
 
 
 def choose_frame(dataset: Dataset, options: SourceOptions) -> Dataset:

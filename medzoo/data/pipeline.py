@@ -21,18 +21,16 @@ from medzoo.contracts import (
     find_not_finite,
 )
 from medzoo.data.augment import Augment
-from medzoo.data.cache import Cache, fits_cache
+from medzoo.data.cache import Cache
 from medzoo.data.dataset import BYTE_RANGE, Dataset
 from medzoo.data.feeds import Preparation, choose_feed
 from medzoo.data.fitting import choose_sides, preprocess, spread_channels
 from medzoo.data.mixing import Mix
 from medzoo.data.order import Sampler, keep_order, plan_epoch, shuffle_order
-from medzoo.errors import DataError
+from medzoo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # importing medzoo.data must not load TensorFlow
     import tensorflow as tf
-
-__all__ = ["check_channels", "check_images", "fits_cache", "make_batches", "refuse_not_finite"]
 
 PREFETCHED = 2  # batches
 CONVERTIBLE = frozenset({1, 3})  # grey and colour, which are made of each other
@@ -77,6 +75,7 @@ def make_batches(
     check_channels(dataset, channels)
     if not len(dataset):
         raise DataError(f"{dataset.name}: no images to make batches of", "at least one")
+    check_start(first_epoch, first_step, -(-len(dataset) // batch_size))
     final = choose_sides(dataset, image_size)
     sides = final if augment is None or fitted_size is None else choose_sides(dataset, fitted_size)
     prepared = Preparation(dataset, sides, channels, preprocessing or UNSCALED, final)
@@ -120,6 +119,17 @@ def make_batches(
         steps = epochs * -(-count // batch_size) - first_step
         batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     return batches.prefetch(PREFETCHED).with_options(_fix_options())
+
+
+def check_start(first_epoch: int, first_step: int, steps: int) -> None:
+    """Refuse to start where an epoch of so many steps has none.
+
+    Raises ConfigError.
+    """
+    if first_epoch < 0 or not 0 <= first_step < steps:
+        raise ConfigError(
+            f"a start at epoch {first_epoch}, step {first_step}", f"epoch 0 or later, step 0 to {steps - 1}"
+        )
 
 
 def _fix_options() -> tf.data.Options:

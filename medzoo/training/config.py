@@ -236,11 +236,19 @@ def format_config(config: TrainConfig) -> str:
 
 def _explain(error: ValidationError) -> ConfigError:
     """Turn pydantic's first complaint into one line."""
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
+    found = error.errors()
+    place = found[0]["loc"][:2]
+    key = ".".join(map(str, place))
+    if found[0]["type"] == "extra_forbidden":
         return ConfigError(f"unknown setting {key!r}", nearest(key, _known_keys(key)))
-    return ConfigError(f"{key} = {first['input']!r}", first["msg"].lower().removeprefix("input should be "))
+    # A setting of several types has a complaint for each, whose place goes on with the type's name and then with
+    # the key inside it: the one that got deepest into the value knows best.
+    same = [one for one in found if one["loc"][:2] == place]
+    deepest = max(len(one["loc"]) for one in same)
+    told = [one for one in same if len(one["loc"]) == deepest]
+    inside = [str(part) for part in told[0]["loc"][3:] if part != "*"]
+    expected = dict.fromkeys(one["msg"].lower().removeprefix("input should be ") for one in told)
+    return ConfigError(f"{'.'.join([key, *inside])} = {told[0]['input']!r}", ", or ".join(expected))
 
 
 def _known_keys(key: str) -> list[str]:

@@ -10,10 +10,17 @@ from numpy.typing import NDArray
 
 from medzoo.contracts import Preprocessing
 from medzoo.data.augment import describe_augment, find_recipe, fit_size, make_augment
-from medzoo.data.balance import BalanceKind, class_weights, make_sampler, positive_weights
+from medzoo.data.balance import (
+    BalanceKind,
+    class_weights,
+    describe_one_sided,
+    make_sampler,
+    positive_weights,
+)
 from medzoo.data.cache import Cache
 from medzoo.data.dataset import Dataset
 from medzoo.data.mixing import make_mix
+from medzoo.data.order import shuffle_order
 from medzoo.data.pipeline import make_batches
 from medzoo.errors import ConfigError
 from medzoo.training.config import TrainingSection
@@ -66,6 +73,13 @@ def weigh(dataset: Dataset, balance: str) -> NDArray[np.float64] | None:
     return np.asarray(weights, np.float64)
 
 
+def find_unbalanced(dataset: Dataset, training: TrainingSection) -> tuple[str, ...]:
+    """Say which labels weights cannot balance, a line each: the training images show one side of them alone."""
+    if training.balance != "weights" or dataset.exclusive:
+        return ()
+    return describe_one_sided(dataset.of_split("train").targets, dataset.classes)
+
+
 def feed_training(dataset: Dataset, feeding: Feeding, training: TrainingSection) -> Any:
     """Make the batches of all epochs as one stream: order, augmentation and mixing follow from seed, epoch, image."""
     part = dataset.of_split("train")
@@ -103,3 +117,15 @@ def feed_plain(
         seed=seed or 0,
         cache=feeding.cache,
     )
+
+
+def feed_again(dataset: Dataset, feeding: Feeding, batch_size: int, seed: int, count: int) -> Any:
+    """Make up to `count` training batches, images as they are, the same at every pass: the first of a shuffled one.
+
+    A cache in memory serves an epoch whose images have all come, and so holds these images alone.
+    """
+    if feeding.cache == "disk":  # a file of all training images serves any of them
+        return feed_plain(dataset, "train", feeding, batch_size, seed)
+    part = dataset.of_split("train")
+    rows = shuffle_order(len(part), seed)(0)[: count * batch_size]
+    return feed_plain(part.take(rows), "train", feeding, batch_size)

@@ -11,10 +11,9 @@ from medzoo.contracts import LowContrastError, Preprocessing
 from medzoo.data.audit.quick import quick_check
 from medzoo.data.dataset import SPLITS, Dataset
 from medzoo.data.formats.images import find_unreadable
-from medzoo.data.open import open_source
+from medzoo.data.open import open_source, refuse_lost
 from medzoo.data.options import SourceOptions, make_source_options
 from medzoo.data.pipeline import check_images, refuse_not_finite
-from medzoo.data.splitting.splits import check_splits
 from medzoo.errors import DataError
 from medzoo.training.config import DataSection
 
@@ -74,9 +73,10 @@ def admit_images(dataset: Dataset, on_error: str, report: Callable[[str], None] 
         )
     lost = {position for position, _ in broken}
     kept = np.array([row for row in range(len(dataset)) if row not in lost], int)
+    reasons = [reason for _, reason in broken]
     left = dataset.take(kept)
-    check_splits(left.table, dataset.name, left.exclusive)
-    return replace(left, skipped=(*dataset.skipped, *(reason for _, reason in broken)))
+    refuse_lost(dataset.table, left.table, left, reasons)
+    return replace(left, skipped=(*dataset.skipped, *reasons))
 
 
 def find_doubts(

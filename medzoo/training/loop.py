@@ -15,7 +15,7 @@ from medzoo.evaluation.predictions import write_predictions
 from medzoo.evaluation.scores import evaluate, write_metrics
 from medzoo.outputs import write_text
 from medzoo.training.config import RunSection, TrainConfig, format_config
-from medzoo.training.feeding import feed_plain, feed_training, weigh
+from medzoo.training.feeding import feed_again, feed_plain, feed_training, weigh
 from medzoo.training.intake import admit_images
 from medzoo.training.prepare import (
     Prepared,
@@ -105,12 +105,9 @@ def _train_in(run: Run, prepared: Prepared, report: Report | None) -> None:
     write_metrics(metrics, run / "metrics.json")
 
 
-def _plain_batches(prepared: Prepared, split: str, shuffle: bool = False) -> Any:
-    """Make the batches of one pass over a split."""
-    training = prepared.config.training
-    return feed_plain(
-        prepared.dataset, split, prepared.feeding, training.batch_size, training.seed if shuffle else None
-    )
+def _plain_batches(prepared: Prepared, split: str) -> Any:
+    """Make the batches of one pass over a split, in the table's order."""
+    return feed_plain(prepared.dataset, split, prepared.feeding, prepared.config.training.batch_size)
 
 
 def _build(prepared: Prepared) -> Any:
@@ -135,7 +132,7 @@ def _fit(run: Run, prepared: Prepared, report: Report | None) -> int:
 
     from medzoo.models.lsuv import measure_scales
     from medzoo.training.callbacks import ProgressBar, ValidationScore
-    from medzoo.training.norms import make_recalibration
+    from medzoo.training.norms import BATCHES, make_recalibration
     from medzoo.training.objectives import make_loss
     from medzoo.training.scaling import add_scales, take_images
     from medzoo.training.schedules import make_cosine
@@ -163,7 +160,8 @@ def _fit(run: Run, prepared: Prepared, report: Report | None) -> int:
     )
     recalibrate = None
     if training.batch_norm == "recalibrate":
-        recalibrate = make_recalibration(model, _plain_batches(prepared, "train", shuffle=True))
+        again = feed_again(prepared.dataset, prepared.feeding, training.batch_size, training.seed, BATCHES)
+        recalibrate = make_recalibration(model, again)
     validation = _without_groups(prepared.dataset.of_split("validation"))
     score = ValidationScore(run, validation, _plain_batches(prepared, "validation"), images, recalibrate)
     bar = ProgressBar(training.epochs, steps, score) if report else None
@@ -192,7 +190,7 @@ def _finish(run: Run, prepared: Prepared) -> dict[str, Any]:
     values = np.concatenate([predict_logits(model, _plain_batches(prepared, split)) for split in splits])
     column = prepared.dataset.table["split"].to_numpy()
     rows = np.concatenate([np.flatnonzero(column == split) for split in splits])
-    described = replace(prepared.dataset, images=None, paths=(), bundle=None).take(rows)
+    described = replace(prepared.dataset, images=None, paths=(), bundle=None, rows=()).take(rows)
     predictions = make_predictions(described, values)
     write_predictions(predictions, run / "predictions.csv", values)
     metrics: dict[str, Any] = dict(evaluate(predictions))

@@ -20,7 +20,7 @@ from medzoo.models.describe import describe
 from medzoo.specs import ModelSpec, check_input_size, choose_head, write_network_name
 from medzoo.tensors import Source, source_from_arrays
 from medzoo.training.config import DataSection, TrainConfig, WeightsSection, read_config
-from medzoo.training.feeding import Feeding, check_feeding, describe_feeding
+from medzoo.training.feeding import Feeding, check_feeding, describe_feeding, find_unbalanced
 from medzoo.training.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
 from medzoo.training.intake import DEFAULT_DATA, admit_images, find_doubts, open_data
 from medzoo.training.rundir import choose_folder
@@ -115,6 +115,7 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     dataset = admit_images(dataset, data.on_error, report)
     warnings = _question_contract(data, card, contract)
     warnings += find_doubts(dataset, contract, size, channels, data.strict)
+    warnings += find_unbalanced(dataset, config.training)
     gpu = has_gpu()
     resolved = config.model_copy(
         update={

@@ -132,7 +132,10 @@ def test_an_existing_file_is_kept(medzoo_command: Callable, refused: Callable, m
         (("--shots", 9), "label 'bright' has 8 training images"),
         (("--folds", 7), "label 'bright' has 6 patients, too few for 7 folds"),
         (("--patient-column", "name"), "has no column 'name'"),
-        (("--out", "splits.parquet"), "--out splits.parquet is no .csv; expected a CSV file; try --out splits.csv"),
+        (
+            ("--out", "splits.parquet"),
+            "--out splits.parquet is no .csv; expected a CSV file; try --out splits.csv",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(

@@ -339,3 +339,8 @@ def test_images_of_another_size_are_refused_by_name() -> None:
     )
     with pytest.raises(ConfigError, match=wanted):
         augment(tf.zeros((*SIZE, 1)), tf.constant([0, 0]))
+
+
+def test_flips_alone_are_said() -> None:
+    assert describe_augment("none") == "none: images as they are"
+    assert describe_augment("none", "horizontal").endswith("left-right flips")

@@ -16,7 +16,7 @@ from pictures import collect, make_arrays
 
 from medzoo.contracts import find_preprocessing
 from medzoo.data import cache as module
-from medzoo.data.cache import MemoryCache, choose_cache, find_cached, find_narrowest, fits_cache
+from medzoo.data.cache import MemoryCache, choose_cache, find_cached, find_narrowest
 from medzoo.data.dataset import BYTE_RANGE, Dataset
 from medzoo.errors import ConfigError, DataError
 
@@ -203,10 +203,6 @@ def test_free_room_is_found() -> None:
 
 def test_estimates() -> None:
     dataset = make_arrays(10)
-    assert fits_cache(dataset, 224, 3)
-    assert not fits_cache(dataset, 6, 3)  # nothing to prepare
-    assert fits_cache(dataset, 6, 3, "crop")
-    assert not fits_cache(dataset, 8000, 3)  # 2.6 GB: grey is kept once
     assert module.estimate_bytes(dataset, (8, 8), 3, "squash") == 10 * 64 * 4
     files = replace(dataset, images=None)
     assert module.estimate_bytes(files, (6, 6), 1, "squash") == 360  # bytes stay bytes

@@ -223,3 +223,19 @@ def test_a_cropped_volume_is_its_middle() -> None:
     rule: Any = {"fit": "crop", "crop_fraction": 0.75}
     made, _ = collect(dataset, image_size=12, preprocessing=replace(find_preprocessing("raw"), **rule))
     assert (made == 200).all()
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize("first", [(6, 6), (9, 7)])
+def test_a_file_of_the_size_stays_bit_for_bit_among_others(
+    write_image: Write, fit: Any, kernel: Any, first: tuple[int, int]
+) -> None:
+    sizes = [first, (6, 6), (5, 8), (6, 6)]
+    paths = tuple(write_image(f"{n}.png", "L", size, seed=n) for n, size in enumerate(sizes))
+    table = pd.DataFrame({"id": list("0123"), "split": "train", "label": "a"})
+    dataset = Dataset("files", ("a", "b"), table, 1, first[::-1], BYTE_RANGE, paths=paths)
+    rule = replace(find_preprocessing("raw"), fit=fit, interpolation=kernel)
+    images, _ = collect(dataset, preprocessing=rule)
+    for row in (1, 3):
+        assert np.array_equal(images[row, ..., 0], np.asarray(Image.open(paths[row])))

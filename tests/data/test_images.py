@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +260,30 @@ def test_names_of_images_are_known_by_their_ends() -> None:
     for name in ("a.JPG", "a.jpeg", "b.tiff", "c.dcm", "d.nii.gz", "d.nii", "e.webp"):
         assert name.lower().endswith(SUFFIXES)
     assert not "a.gz".endswith(SUFFIXES)
+
+
+def test_a_broken_member_does_not_shift_the_names_of_others(tmp_path: Path) -> None:
+    names = [f"{number}.tif" for number in range(20)]
+    blobs = []
+    for number in range(20):
+        stream = io.BytesIO()
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(stream, "TIFF")
+        blobs.append(stream.getvalue() if number != 15 else stream.getvalue()[:60])
+    archive = tmp_path / "t.bin"
+    archive.write_bytes(b"".join(blobs))
+    lengths = np.array([len(blob) for blob in blobs], np.int64)
+    offsets = np.cumsum(lengths) - lengths
+    packed = np.zeros(20, bool)
+    packed[14] = True  # no DEFLATE stream: refused while it is read
+    bundle = Bundle((archive,), np.zeros(20, np.int32), offsets, lengths, packed, lengths.copy())
+    table = pd.DataFrame({"id": names, "split": "train", "label": "a"})
+    paths = tuple(Path("t.zip") / name for name in names)
+    dataset = Dataset(
+        "t", ("a", "b"), table, 1, (8, 8), (0.0, 255.0), paths=paths, decoder="reader", bundle=bundle
+    )
+    found = dict(find_unreadable(replace(dataset, rows=tuple(range(2, 22)))))
+    assert set(found) == {14, 15}
+    assert "14.tif" in found[14]
+    assert "does not unpack" in found[14]
+    assert "15.tif" in found[15]
+    assert found[15].startswith("row 17: ")

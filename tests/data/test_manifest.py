@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from medzoo.data.tables import image_paths
 from medzoo.data.tables.cells import is_plain, read_plain, read_quoted
-from medzoo.data.tables.image_paths import PROBED
+from medzoo.data.tables.image_paths import PROBED, list_images
 from medzoo.data.tables.layout import choose_columns
 from medzoo.data.tables.manifest import ManifestOptions, read_manifest
 from medzoo.errors import DataError
@@ -226,6 +227,32 @@ def test_unused_rows_are_left_out_with_a_note(write_manifest: Write) -> None:
     assert listing.table["split"].tolist() == ["train", "validation"]
     assert listing.rows == (2, 4)
     assert listing.notes == ("manifest.csv: rows left out whose split is 'unused': 1",)
+
+
+def test_patients_that_are_said_to_be_missing_are_unknown(write_manifest: Write) -> None:
+    rows = [("a.png", "no", "nan"), ("b.png", "no", "NaN"), ("c.png", "yes", "p1"), ("d.png", "yes", "N/A")]
+    path = write_manifest(("file", "label", "patient"), rows)
+    assert read_manifest(path).table["patient"].tolist() == ["", "", "p1", ""]
+    none = write_manifest(("file", "label", "patient"), [("a.png", "no", "nan"), ("b.png", "yes", "nan")])
+    assert "patient" not in read_manifest(none).table
+
+
+def test_absolute_names_without_endings_list_their_folder_once(
+    write_image: Write, write_manifest: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [write_image(f"scans/{number}.png") for number in range(30)]
+    rows = [(str(image.with_suffix("")), "ab"[number % 2]) for number, image in enumerate(images)]
+    path = write_manifest(("file", "label"), rows)
+    listed: list[str] = []
+
+    def list_one(folder: str) -> dict[str, str]:
+        """List a folder, and note which."""
+        listed.append(folder)
+        return list_images(folder)
+
+    monkeypatch.setattr(image_paths, "list_images", list_one)
+    assert read_manifest(path).paths == tuple(images)
+    assert listed.count(str(images[0].parent)) <= 2
 
 
 def test_busi_manifest(shared_data: Path) -> None:

@@ -48,7 +48,7 @@ SKIP = ManifestOptions(on_error="skip")
         (b"file,label\na.png,no\nx/../a.png,yes\n", "row 3 names the same image as row 2, 'a.png'"),
         (b"file,label\na.png,no\n../a.png,yes\n", "row 3 has the image '../a.png', which is outside of"),
         (b"file,label\n/x/y/a.png,no\n/x/z/b.png,no\n", "row 2 .* 2 such rows.*--image-folder '/x'"),
-        (b"file,label\na\0.png,no\n../a\0.png,no\n", "outside of"),
+        (b"file,label\na\0.png,no\n../a\0.png,no\n", "outside of .*; try correcting those rows"),
         (b"file,label\na.png,x|y\nb.png,|\n", "row 3 has no 'label'"),
         (b"file,label\na.png,x|y\nb.png,x|No Finding\n", "row 3 has 'No Finding' among other labels"),
         (b"file,Edema\na.png,1\n", "no column recognised as the label; .*--label-columns NAMES"),
@@ -185,3 +185,9 @@ def test_a_label_known_nowhere_is_refused(write_manifest: Write) -> None:
         read_manifest(path, ManifestOptions(label_columns=labels))
     listing = read_manifest(path, ManifestOptions(label_columns=labels, uncertain={"Mass": "ones"}))
     assert listing.table["label"].tolist() == ["Edema", "Mass"]
+
+
+def test_a_label_column_whose_name_reads_as_two_labels_is_refused(write_manifest: Write) -> None:
+    path = write_manifest(("file", "Mass|Nodule", "Cyst"), [("a.png", "1", "0"), ("b.png", "0", "1")])
+    with pytest.raises(DataError, match=r"label 'Mass\|Nodule' holds '\|'"):
+        read_manifest(path, ManifestOptions(label_columns=("Mass|Nodule", "Cyst")))

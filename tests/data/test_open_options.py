@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from medzoo.data.formats.decoding import read_pixels
-from medzoo.data.open import open_dataset, open_listing
+from medzoo.data.open import open_dataset, open_for_audit, open_listing
 from medzoo.data.options import SourceOptions, make_source_options
 from medzoo.errors import ConfigError, DataError, MedzooError
 
@@ -210,3 +210,37 @@ def test_a_class_that_loses_every_image_is_refused_also_under_skip(
     )
     with pytest.raises(DataError, match="label 'A' is 1 in every image"):
         open_dataset(inverse, label_columns=["A", "B"], on_error="skip")
+
+
+def test_an_audit_opens_what_cannot_be_trained_on(write_image: Write, write_manifest: Write) -> None:
+    rows = [
+        (write_image(f"{number}.png", seed=number).name, "rare" if number == 4 else "a")
+        for number in range(8)
+    ]
+    path = write_manifest(("image", "label"), rows)
+    with pytest.raises(DataError, match="'rare' is seen once"):
+        open_dataset(path)
+    audited = open_for_audit(path, SourceOptions())
+    assert len(audited) == 8
+    assert any(note.startswith("cannot be trained on as it is: ") for note in audited.notes)
+
+
+def test_columns_that_name_people_are_no_groups_unless_asked_for(
+    write_image: Write, write_manifest: Write
+) -> None:
+    rows = [
+        (write_image(f"{number}.png", seed=number).name, "ab"[number % 2], f"Doe^{number}", "1970", "F")
+        for number in range(12)
+    ]
+    path = write_manifest(("image", "label", "Surname", "PatientBirthDate", "sex"), rows)
+    dataset = open_dataset(path)
+    assert "Doe" not in dataset.table.to_csv()
+    assert "sex" in dataset.table
+    assert any("Surname, PatientBirthDate" in note for note in dataset.notes)
+    asked = open_dataset(path, group_columns=["PatientBirthDate"])
+    assert "PatientBirthDate" in asked.table
+
+
+def test_group_columns_keep_what_rows_are_chosen_by(write_image: Write, write_manifest: Write) -> None:
+    path = write_pictures(write_image, write_manifest)
+    assert len(open_dataset(path, group_columns=[], fraction=10).of_split("train")) == 4

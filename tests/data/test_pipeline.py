@@ -17,7 +17,7 @@ from medzoo.contracts import LowContrastError, find_preprocessing
 from medzoo.data.dataset import Dataset
 from medzoo.data.phantom import make_phantom
 from medzoo.data.pipeline import check_images, make_batches, refuse_not_finite
-from medzoo.errors import DataError
+from medzoo.errors import ConfigError, DataError
 
 Write = Callable[..., Path]
 
@@ -337,3 +337,20 @@ def test_the_first_image_that_is_not_finite_is_named(value: float) -> None:
         _check(replace(dataset, images=images), count=20)
     with pytest.raises(DataError, match="arrays: image '7' holds NaN or infinity"):
         _check(replace(dataset, images=images, value_range=(0.0, 300.0)), count=20)
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(-1, 0), (0, -1), (0, 3), (2, 7)])
+def test_a_start_where_an_epoch_has_no_step_is_refused(epoch: int, step: int) -> None:
+    dataset = make_arrays()
+    size = -(-len(dataset) // 3)
+    with pytest.raises(ConfigError, match="step 0 to 2"):
+        make_batches(
+            dataset,
+            batch_size=size,
+            image_size=9,
+            channels=3,
+            preprocessing=None,
+            shuffle=True,
+            first_epoch=epoch,
+            first_step=step,
+        )

@@ -55,3 +55,24 @@ def test_no_file_and_no_toml(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("[training\n")
     with pytest.raises(ConfigError, match="no TOML"):
         medzoo.read_config(tmp_path / "broken.toml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        (
+            "data.frame",
+            "last",
+            r"^data\.frame = 'last'; expected 'first', 'middle' or 'all', or a valid integer",
+        ),
+        ("data.uncertain", {"*": "maybe"}, r"^data\.uncertain = 'maybe'; expected 'ones', 'zeros'"),
+        (
+            "data.uncertain",
+            {"Edema": "maybe"},
+            r"^data\.uncertain\.Edema = 'maybe'; expected 'ones', 'zeros'",
+        ),
+    ],
+)
+def test_a_setting_of_several_types_is_named_as_it_is_written(key: str, value: object, expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        make_config({}, [(key, value)])

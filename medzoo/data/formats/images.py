@@ -138,7 +138,7 @@ def find_odd_depths(
 
 
 def find_unreadable(dataset: Dataset) -> list[tuple[int, str]]:
-    """Decode every image fully, and give the positions of those that cannot be, with the reasons.
+    """Decode every image fully, and give the positions of those that cannot be, with what was found, row and path.
 
     What only Python reads is decoded by processes, as a broken file may take one down; the rest by threads.
     """
@@ -153,9 +153,12 @@ def find_unreadable(dataset: Dataset) -> list[tuple[int, str]]:
         names = [str(dataset.paths[row]) for row in rows]
         if processes is None:
             return [_try_pixels(source, name, reading) for source, name in zip(sources, names, strict=True)]
-        found = iter(
-            processes.check([source for source in sources if not isinstance(source, DataError)], names)
-        )
+        whole = [
+            (source, name)
+            for source, name in zip(sources, names, strict=True)
+            if not isinstance(source, DataError)
+        ]
+        found = iter(processes.check([source for source, _ in whole], [name for _, name in whole]))
         return [source if isinstance(source, DataError) else next(found) for source in sources]
 
     try:
@@ -164,7 +167,8 @@ def find_unreadable(dataset: Dataset) -> list[tuple[int, str]]:
     finally:
         if processes is not None:
             processes.close()
-    return [(row, str(fault)) for row, fault in enumerate(faults) if fault is not None]
+    places = [f"row {row}: " for row in dataset.rows] or [""] * len(faults)
+    return [(row, places[row] + fault.found) for row, fault in enumerate(faults) if fault is not None]
 
 
 def find_sources(dataset: Dataset, rows: range) -> Iterator[Source | DataError]:
@@ -176,7 +180,7 @@ def find_sources(dataset: Dataset, rows: range) -> Iterator[Source | DataError]:
         try:
             yield dataset.bundle.read([row])[0]
         except DataError as error:
-            yield error
+            yield DataError(f"{str(dataset.paths[row])!r}: {error.found}", error.expected, error.remedy)
 
 
 def is_file(path: Path) -> bool:

@@ -23,6 +23,25 @@ UNITS = {"": 1.0, "y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}  # in
 AGE = re.compile(
     r"[>≥]?\s*(\d+(?:\.\d*)?)\s*\+?\s*(?:(y|m|w|d)|(y)rs?|(y)ears?|(m)onths?|(w)eeks?|(d)ays?)?", re.I
 )
+CHOSEN_BY = ("fraction", "fold")  # columns of split files, by which rows are chosen: never left out
+# What names a person, compared as columns are; it is a group only where someone asks for it.
+IDENTIFYING = frozenset(
+    {
+        *("patientname", "name", "firstname", "lastname", "surname", "familyname", "givenname"),
+        *(
+            "birthdate",
+            "dateofbirth",
+            "dob",
+            "patientbirthdate",
+            "patientdob",
+            "accessionnumber",
+            "accession",
+        ),
+        *("mrn", "medicalrecordnumber", "ssn", "socialsecuritynumber", "insurancenumber", "nhsnumber"),
+        *("address", "patientaddress", "phone", "telephone", "phonenumber", "email", "zipcode", "postcode"),
+        *("referringphysician", "referringphysicianname", "operatorsname", "performingphysicianname"),
+    }
+)
 SEXES = {"f": "female", "female": "female", "woman": "female", "m": "male", "male": "male", "man": "male"}
 Values = TypeVar("Values")
 
@@ -58,7 +77,8 @@ def choose_groups(
 ) -> dict[str, pd.Series]:
     """Choose the columns that stay as groups, under names that a predictions table does not need for itself.
 
-    Without `wanted`, all columns but those `taken` and those of long text, such as reports.  Derived are
+    Without `wanted`, all columns but those `taken`, those that name a person, and those of long text, such as
+    reports.  Derived are
     `age_band` from a column of ages, and `sex_group` (female, male) where a column spells sexes in several
     ways; both "" where unknown.  Raises DataError for a wanted column that does not exist.
     """
@@ -70,10 +90,21 @@ def choose_groups(
                 raise DataError(
                     f"{path} has no column {name!r}", nearest(name, known), "--group-columns NAMES"
                 )
-        return rename_groups({name: derived[name] if name in derived else cells[name] for name in wanted})
-    free = [column for column in cells.columns if column not in taken]
+        kept = [*wanted, *(name for name in CHOSEN_BY if name in cells.columns and name not in wanted)]
+        return rename_groups({name: derived[name] if name in derived else cells[name] for name in kept})
+    named = {*taken, *list_identifying(cells.columns)}
+    free = [column for column in cells.columns if column not in named]
     groups = {column: cells[column] for column in free if cells[column].str.len().max() <= LONGEST_GROUP}
     return rename_groups(groups | derived)
+
+
+def list_identifying(columns: Collection[str]) -> list[str]:
+    """List the columns that name a person, such as a name or a date of birth.
+
+    >>> list_identifying(["Patient Name", "sex", "Accession_Number"])
+    ['Patient Name', 'Accession_Number']
+    """
+    return [column for column in columns if fold_name(column) in IDENTIFYING]
 
 
 def derive_groups(cells: pd.DataFrame) -> dict[str, pd.Series]:

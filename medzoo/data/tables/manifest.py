@@ -23,7 +23,7 @@ from medzoo.data.tables.annotations import (
 )
 from medzoo.data.tables.cells import Fault, read_cells, settle_faults
 from medzoo.data.tables.conventions import Policy as Policy
-from medzoo.data.tables.groups import choose_groups, map_cells
+from medzoo.data.tables.groups import choose_groups, list_identifying, map_cells
 from medzoo.data.tables.image_paths import find_images, find_repeats
 from medzoo.data.tables.layout import COMMON_NAMES as COMMON_NAMES
 from medzoo.data.tables.layout import Layout, plan_layout
@@ -86,6 +86,9 @@ def read_manifest(path: Path, options: ManifestOptions = ManifestOptions()) -> L
     if patients is not None:
         table["patient"] = patients
     taken = {*layout.roles.values(), *layout.labels, *layout.silent, *varying}
+    people = [name for name in list_identifying(cells.columns) if name not in taken]
+    if people and options.group_columns is None:
+        unused = (*unused, f"columns that name people are no groups, and go nowhere: {', '.join(people)}")
     return Listing(
         name=f"{path.resolve().parent.name}/{path.name}",
         table=pd.DataFrame(table | choose_groups(cells, taken, options.group_columns, path)),
