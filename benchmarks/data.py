@@ -77,7 +77,7 @@ def make_ours(paths: list[Path], cache: str, epochs: int) -> object:
 
     from medzoo.contracts import find_preprocessing
     from medzoo.data.dataset import BYTE_RANGE, Dataset
-    from medzoo.data.pipeline import make_batches
+    from medzoo.data.feeding.pipeline import make_batches
 
     table = pd.DataFrame({"id": [path.name for path in paths], "split": "train", "label": "a"})
     with Image.open(paths[0]) as first:

@@ -12,7 +12,7 @@ from .output import mute_native_notices, print_columns, print_json, print_note
 
 if TYPE_CHECKING:
     from medzoo.data.dataset import Dataset
-    from medzoo.data.throughput import Rates, Workload
+    from medzoo.data.feeding.throughput import Rates, Workload
     from medzoo.specs import ModelSpec
 
 _STAGES = {
@@ -82,10 +82,10 @@ def command(
         from medzoo.training.step import make_step
 
         is_gpu = has_gpu()  # wakes the device libraries, which speak too
-    from medzoo.data.augment import fit_size, make_augment
+    from medzoo.data.feeding.augment import fit_size, make_augment
+    from medzoo.data.feeding.pipeline import check_channels
+    from medzoo.data.feeding.throughput import Workload, judge, measure_rates
     from medzoo.data.open import open_source
-    from medzoo.data.pipeline import check_channels
-    from medzoo.data.throughput import Workload, judge, measure_rates
     from medzoo.models.catalog import find_model
 
     spec = find_model(model)

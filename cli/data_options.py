@@ -63,9 +63,11 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option(
         "--fraction", type=float, metavar="P", help="Take P % of the training patients of --splits."
     ),
-    click.option("--test-fold", "fold", type=int, metavar="N", help="Test fold N of --splits."),
+    click.option("--test-fold", type=int, metavar="N", help="Test fold N of --splits."),
     click.option(
-        "--on-error", metavar="fail|skip", help="Skip what cannot be read, and list it  [default: fail]."
+        "--on-error",
+        metavar="fail|skip",
+        help="Skip what cannot be read, and list it  [default: fail, of an audit skip].",
     ),
 )
 
@@ -85,7 +87,7 @@ DATA_NAMES = (
     "frame",
     "splits",
     "fraction",
-    "fold",
+    "test_fold",
     "on_error",
 )
 
@@ -104,6 +106,8 @@ def read_data_options(values: dict[str, Any]) -> dict[str, Any]:
         ConfigError: a rule that is none.
     """
     settings = {name: values[name] for name in DATA_NAMES if values.get(name) not in (None, ())}
+    if "test_fold" in settings:  # `--fold` is that of a transplant's input contract
+        settings["fold"] = settings.pop("test_fold")
     for name in ("label_columns", "group_columns"):
         if name in settings:
             settings[name] = tuple(part.strip() for part in settings[name].split(",") if part.strip())

@@ -38,10 +38,10 @@ _PUBLIC = {
     "dataset_from_arrays": "medzoo.data.containers.arrays",
     "dataset_from_tf_data": "medzoo.data.containers.arrays",
     "check_dataset": "medzoo.data.audit.check",
-    "make_batches": "medzoo.data.pipeline",
-    "make_augment": "medzoo.data.augment",
-    "make_mix": "medzoo.data.mixing",
-    "make_sampler": "medzoo.data.balance",
+    "make_batches": "medzoo.data.feeding.pipeline",
+    "make_augment": "medzoo.data.feeding.augment",
+    "make_mix": "medzoo.data.feeding.mixing",
+    "make_sampler": "medzoo.data.feeding.balance",
     "read_config": "medzoo.training.config",
     "train": "medzoo.training.loop",
     "load_predictions": "medzoo.evaluation.predictions",
@@ -57,12 +57,12 @@ __all__ = [*sorted(_PUBLIC), "__version__"]
 
 if TYPE_CHECKING:
     from medzoo.data.audit.check import check_dataset
-    from medzoo.data.augment import make_augment
-    from medzoo.data.balance import make_sampler
     from medzoo.data.containers.arrays import dataset_from_arrays, dataset_from_tf_data
-    from medzoo.data.mixing import make_mix
+    from medzoo.data.feeding.augment import make_augment
+    from medzoo.data.feeding.balance import make_sampler
+    from medzoo.data.feeding.mixing import make_mix
+    from medzoo.data.feeding.pipeline import make_batches
     from medzoo.data.open import open_dataset
-    from medzoo.data.pipeline import make_batches
     from medzoo.errors import MedzooError
     from medzoo.evaluation.bootstrap import bootstrap
     from medzoo.evaluation.discrimination import accuracy, auroc, balanced_accuracy, by_group

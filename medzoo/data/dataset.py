@@ -25,7 +25,7 @@ AS_STORED = Reading()  # the middle frame, in the file's own window
 JOINT = "|"  # between the names of an image's several labels, as NIH's tables write them
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Labelled images and the table that describes them, one row per image in the same order.
 
@@ -56,6 +56,13 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        """Say what it is in a line, without its pixels."""
+        counts = self.table["split"].value_counts()
+        sizes = ", ".join(f"{counts.get(split, 0)} {split}" for split in SPLITS)
+        shape = "×".join(map(str, (*self.size, self.channels)))
+        return f"<Dataset {self.name}: {sizes}; {shape}; {', '.join(self.classes)}>"
 
     @property
     def exclusive(self) -> bool:

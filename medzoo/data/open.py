@@ -208,9 +208,10 @@ def refuse_lost(
     lost = sorted(list_labels(whole["label"], exclusive) - list_labels(table["label"], exclusive))
     if lost:
         raise DataError(
-            f"{listing.name}: no image of {lost[0]!r} can be read; the first that cannot: {skipped[0]}",
+            f"{listing.name}: no image of {lost[0]!r} can be read; {len(skipped):,} rows were skipped, the first: "
+            + skipped[0].split("; expected")[0],
             "some images of every class",
-            "leaving that class out of the table",
+            "--image-folder FOLDER, or leaving that class out",
         )
     count_classes(table, listing.name, exclusive, listing.classes, listing.marks)
     check_splits(table, listing.name, exclusive)

@@ -86,7 +86,8 @@ def make_source_options(settings: Mapping[str, Any]) -> SourceOptions:
             values[name] = Path(values[name])
     for name in ("label_columns", "group_columns", "windows"):
         if name in values:
-            values[name] = (values[name],) if isinstance(values[name], str) else tuple(values[name])
+            several = values[name].split(",") if isinstance(values[name], str) else values[name]
+            values[name] = tuple(str(part).strip() for part in several)
     for name in ("uncertain", "blank"):
         if name in values:
             values[name] = _check_rules(name, values[name])

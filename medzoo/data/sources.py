@@ -62,10 +62,13 @@ def list_folder(path: Path) -> Listing:
     """List a folder of class folders or of TFRecords; where it is neither but holds a table, that is named."""
     if find_records(path):
         return read_tfrecords(path)
+    tables = sorted(file for ending in (*TABLES, ".npz") for file in path.glob(f"*{ending}"))
     try:
-        return read_folder(path)
+        listing = read_folder(path)
+        if tables and listing.table["label"].nunique() == 1:  # images/ beside their table is no class
+            raise DataError(f"{path} has a single folder of images", "a folder for each class")
+        return listing
     except DataError as error:
-        tables = sorted(file for ending in (*TABLES, ".npz") for file in path.glob(f"*{ending}"))
         if not tables:
             raise
-        raise DataError(error.found, error.expected, f"--data '{tables[0]}', which lies in it") from error
+        raise DataError(error.found, error.expected, f"the table '{tables[0]}', which lies in it") from error

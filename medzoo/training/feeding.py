@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medzoo.contracts import Preprocessing
-from medzoo.data.augment import describe_augment, find_recipe, fit_size, make_augment
-from medzoo.data.balance import (
+from medzoo.data.dataset import Dataset
+from medzoo.data.feeding.augment import describe_augment, find_recipe, fit_size, make_augment
+from medzoo.data.feeding.balance import (
     BalanceKind,
     class_weights,
     describe_one_sided,
     make_sampler,
     positive_weights,
 )
-from medzoo.data.cache import Cache
-from medzoo.data.dataset import Dataset
-from medzoo.data.mixing import make_mix
-from medzoo.data.order import shuffle_order
-from medzoo.data.pipeline import make_batches
+from medzoo.data.feeding.cache import Cache
+from medzoo.data.feeding.mixing import make_mix
+from medzoo.data.feeding.order import shuffle_order
+from medzoo.data.feeding.pipeline import make_batches
 from medzoo.errors import ConfigError
 from medzoo.training.config import TrainingSection
 

@@ -10,10 +10,10 @@ import numpy as np
 from medzoo.contracts import LowContrastError, Preprocessing
 from medzoo.data.audit.quick import quick_check
 from medzoo.data.dataset import SPLITS, Dataset
+from medzoo.data.feeding.pipeline import check_images, refuse_not_finite
 from medzoo.data.formats.images import find_unreadable
 from medzoo.data.open import open_source, refuse_lost
 from medzoo.data.options import SourceOptions, make_source_options
-from medzoo.data.pipeline import check_images, refuse_not_finite
 from medzoo.errors import DataError
 from medzoo.training.config import DataSection
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from medzoo.data.dataset import Dataset
+from medzoo.data.feeding.fetch import explain_failure
 from medzoo.errors import TrainingError
 from medzoo.evaluation.predictions import write_predictions
 from medzoo.evaluation.scores import evaluate, write_metrics
 from medzoo.outputs import write_text
 from medzoo.training.config import RunSection, TrainConfig, format_config
 from medzoo.training.feeding import feed_again, feed_plain, feed_training, weigh
-from medzoo.training.intake import admit_images
 from medzoo.training.prepare import (
     Prepared,
     Report,
@@ -92,7 +92,11 @@ def _train_in(run: Run, prepared: Prepared, report: Report | None) -> None:
             f"out of memory at batch size {size}", "less", f"--batch-size {max(1, size // 2)}"
         ) from error
     except tf.errors.OpError as error:
-        admit_images(prepared.dataset, "fail")  # a file may have changed or gone since it was checked
+        broken = explain_failure(
+            str(error.message), prepared.dataset
+        )  # a file may have gone since it was checked
+        if broken is not None:
+            raise broken from error
         raise TrainingError(f"TensorFlow stopped: {str(error.message).splitlines()[0]}") from error
     finally:
         keras.config.set_dtype_policy(policy)

@@ -13,7 +13,7 @@ from typing import Any
 import medzoo
 from medzoo.contracts import Preprocessing, find_preprocessing
 from medzoo.data.dataset import Dataset
-from medzoo.data.pipeline import check_channels
+from medzoo.data.feeding.pipeline import check_channels
 from medzoo.errors import ConfigError, PlanError, WeightsError
 from medzoo.models.catalog import check_drop_path, find_model
 from medzoo.models.describe import describe

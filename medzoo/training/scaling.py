@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from medzoo.contracts import find_preprocessing
+from medzoo.data.feeding.pipeline import make_batches
 from medzoo.data.open import open_dataset
-from medzoo.data.pipeline import make_batches
 from medzoo.errors import ConfigError
 from medzoo.models.build import build
 from medzoo.models.catalog import find_model

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.data.dataset import Dataset
-from medzoo.data.throughput import Step
+from medzoo.data.feeding.throughput import Step
 from medzoo.specs import ModelSpec
 from medzoo.training.hardware import choose_precision, choose_xla, processor_flags
 

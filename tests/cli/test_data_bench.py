@@ -55,7 +55,7 @@ def test_refusals(
 def test_a_cache_that_does_not_fit_is_refused(
     refused: Callable[..., str], image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medzoo.data.cache.find_free_memory", lambda: 1000)
+    monkeypatch.setattr("medzoo.data.feeding.cache.find_free_memory", lambda: 1000)
     line = refused("data", "bench", image_folder, *QUICK, "--cache", "memory")
     assert "of memory" in line
     assert "--cache disk" in line

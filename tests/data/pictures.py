@@ -9,7 +9,7 @@ import pandas as pd
 
 from medzoo.contracts import Preprocessing
 from medzoo.data.dataset import BYTE_RANGE, Dataset
-from medzoo.data.pipeline import make_batches
+from medzoo.data.feeding.pipeline import make_batches
 
 
 def make_units(scale: tuple[float, ...], offset: tuple[float, ...], order: str = "rgb") -> Preprocessing:

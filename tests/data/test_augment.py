@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medzoo.data import image_operations
-from medzoo.data.augment import (
+from medzoo.data.feeding import image_operations
+from medzoo.data.feeding.augment import (
     RECIPES,
     WORDS,
     Flips,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from medzoo.data.balance import (
+from medzoo.data.feeding.balance import (
     Sampler,
     class_weights,
     count_repeats,
@@ -134,8 +134,8 @@ def test_seed_and_epoch_decide_the_rows(exclusive: bool) -> None:
     sampler = _make(targets, exclusive, 1)
     assert [sampler(epoch).tolist() for epoch in (7, 0, 1)] == [rows[1, epoch] for epoch in (7, 0, 1)]
     code = (
-        "import numpy as np, medzoo.data.augment, medzoo.data.mixing; "
-        "from medzoo.data.balance import make_sampler; "
+        "import numpy as np, medzoo.data.feeding.augment, medzoo.data.feeding.mixing; "
+        "from medzoo.data.feeding.balance import make_sampler; "
         "targets = np.eye(3, dtype=np.float32)[[0] * 30 + [1] * 8 + [2] * 2]; "
         f"print(make_sampler(targets, {exclusive}, 1)(7).tolist()); "
         "import sys; assert 'tensorflow' not in sys.modules"

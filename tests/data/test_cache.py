@@ -15,9 +15,9 @@ import tensorflow as tf
 from pictures import collect, make_arrays
 
 from medzoo.contracts import find_preprocessing
-from medzoo.data import cache as module
-from medzoo.data.cache import MemoryCache, choose_cache, find_cached, find_narrowest
 from medzoo.data.dataset import BYTE_RANGE, Dataset
+from medzoo.data.feeding import cache as module
+from medzoo.data.feeding.cache import MemoryCache, choose_cache, find_cached, find_narrowest
 from medzoo.errors import ConfigError, DataError
 
 Write = Callable[..., Path]
@@ -64,7 +64,7 @@ def test_what_is_kept_is_what_is_made(folder: Path, cache: str, fit: str, channe
 def test_files_are_read_once(write_image: Write, folder: Path, cache: str) -> None:
     dataset = make_files(write_image)
     wanted, _ = collect(dataset, image_size=5, cache="off", epochs=2)
-    from medzoo.data.pipeline import make_batches
+    from medzoo.data.feeding.pipeline import make_batches
 
     options: dict[str, Any] = {"batch_size": 4, "channels": 1, "preprocessing": None, "shuffle": False}
     batches = make_batches(dataset, image_size=5, cache=cache, epochs=2, **options)  # type: ignore[arg-type]

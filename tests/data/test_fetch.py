@@ -15,7 +15,7 @@ from PIL import Image
 
 from medzoo.data.bundle import Bundle
 from medzoo.data.dataset import BYTE_RANGE, Dataset
-from medzoo.data.fetch import count_chunk, count_workers, explain_failure
+from medzoo.data.feeding.fetch import count_chunk, count_workers, explain_failure
 from medzoo.data.open import open_dataset
 
 Write = Callable[..., Path]
@@ -167,7 +167,7 @@ def test_a_file_that_lost_its_end_is_named(write_image: Write, tmp_path: Path) -
     bundled = bundle_files(make_files(write_image), tmp_path)
     (tmp_path / "all.bin").write_bytes((tmp_path / "all.bin").read_bytes()[:-40])
     message = fail(bundled)
-    assert "all.bin ends within image 4" in str(explain_failure(message, bundled))
+    assert "all.bin ends within the image at byte" in str(explain_failure(message, bundled))
 
 
 def test_an_error_that_no_image_explains_is_left_alone(write_image: Write) -> None:
@@ -179,7 +179,18 @@ def test_a_reader_whose_images_differ_in_channels_is_refused(
 ) -> None:
     files = replace(make_files(write_image), decoder="reader")
     pixels = [np.zeros((6, 6, channels), np.float32) for channels in (1, 1, 2, 1, 1)]
-    monkeypatch.setattr("medzoo.data.fetch.make_reader", lambda _: lambda rows: [pixels[row] for row in rows])
+    monkeypatch.setattr(
+        "medzoo.data.feeding.fetch.make_reader", lambda _: lambda rows: [pixels[row] for row in rows]
+    )
     told = str(explain_failure(fail(files), files))
     assert "2.png has the shape (6, 6, 2)" in told
     assert "1 channels" in told
+
+
+def test_black_images_keep_their_bytes(write_image: Write) -> None:
+    files = replace(make_files(write_image), decoder="reader")
+    for path in files.paths:
+        Image.new("L", (6, 6)).save(path)
+    images, _ = collect(files)
+    assert images.shape == (5, 6, 6, 1)
+    assert not images.any()

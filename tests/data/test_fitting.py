@@ -18,8 +18,8 @@ from PIL import Image
 
 from medzoo.contracts import find_preprocessing
 from medzoo.data.dataset import BYTE_RANGE, Dataset
-from medzoo.data.fitting import choose_sides
-from medzoo.data.resampling import resample
+from medzoo.data.feeding.fitting import choose_sides
+from medzoo.data.feeding.resampling import resample
 from medzoo.errors import DataError
 
 Write = Callable[..., Path]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from medzoo.data.mixing import draw_beta, make_mix, mix_targets, paste_boxes
+from medzoo.data.feeding.mixing import draw_beta, make_mix, mix_targets, paste_boxes
 from medzoo.errors import ConfigError
 
 NAN = np.nan

@@ -244,3 +244,17 @@ def test_columns_that_name_people_are_no_groups_unless_asked_for(
 def test_group_columns_keep_what_rows_are_chosen_by(write_image: Write, write_manifest: Write) -> None:
     path = write_pictures(write_image, write_manifest)
     assert len(open_dataset(path, group_columns=[], fraction=10).of_split("train")) == 4
+
+
+def test_a_folder_of_images_beside_its_table_is_no_class(
+    write_image: Write, write_manifest: Write, tmp_path: Path
+) -> None:
+    rows = [(write_image(f"images/{number}.png", seed=number).name, "ab"[number % 2]) for number in range(8)]
+    path = write_manifest(("image", "label"), rows)
+    with pytest.raises(DataError, match=f"single folder of images.*{path.name}"):
+        open_dataset(tmp_path)
+
+
+def test_a_data_set_prints_in_a_line(tmp_path: Path) -> None:
+    text = repr(open_dataset(write_volumes(tmp_path / "volumes.npz")))
+    assert text == "<Dataset volumes: 8 train, 4 validation, 4 test; 5×6×6×1; 0, 1>"

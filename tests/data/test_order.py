@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medzoo.data.order import count_earlier, draw_image_seeds, keep_order, plan_epoch, shuffle_order
+from medzoo.data.feeding.order import count_earlier, draw_image_seeds, keep_order, plan_epoch, shuffle_order
 from medzoo.errors import DataError
 
 
@@ -76,7 +76,7 @@ def test_rows_that_there_are_not_are_refused(rows: list[int]) -> None:
 
 def test_a_plan_is_the_same_in_every_process() -> None:
     code = (
-        "from medzoo.data.order import plan_epoch, shuffle_order; import hashlib, sys;"
+        "from medzoo.data.feeding.order import plan_epoch, shuffle_order; import hashlib, sys;"
         "plan = plan_epoch(shuffle_order(50, 1), 2, count=50, seed=1, batch_size=8);"
         "print(hashlib.sha256(b''.join(part.tobytes() for part in plan)).hexdigest()[:16]);"
         "assert 'tensorflow' not in sys.modules"

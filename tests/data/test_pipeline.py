@@ -15,8 +15,8 @@ from pictures import collect, make_arrays, make_units, read_batches
 
 from medzoo.contracts import LowContrastError, find_preprocessing
 from medzoo.data.dataset import Dataset
+from medzoo.data.feeding.pipeline import check_images, make_batches, refuse_not_finite
 from medzoo.data.phantom import make_phantom
-from medzoo.data.pipeline import check_images, make_batches, refuse_not_finite
 from medzoo.errors import ConfigError, DataError
 
 Write = Callable[..., Path]

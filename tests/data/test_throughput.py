@@ -15,9 +15,9 @@ import tensorflow as tf
 from pictures import make_arrays
 
 from medzoo.contracts import find_preprocessing
-from medzoo.data import throughput
 from medzoo.data.dataset import BYTE_RANGE, Dataset
-from medzoo.data.throughput import Rates, Workload, judge, measure_rate, measure_rates, read_forever
+from medzoo.data.feeding import throughput
+from medzoo.data.feeding.throughput import Rates, Workload, judge, measure_rate, measure_rates, read_forever
 from medzoo.errors import DataError
 
 Write = Callable[..., Path]
@@ -126,9 +126,9 @@ def test_a_cache_that_does_not_fit_is_not_proposed(
     write_image: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = make_load(make_files(write_image), cache="off")
-    monkeypatch.setattr("medzoo.data.cache.find_free_memory", lambda: 10)
+    monkeypatch.setattr("medzoo.data.feeding.cache.find_free_memory", lambda: 10)
     assert judge(rate(step=500.0), load, shares_cores=False).text.endswith("try --cache disk")
-    monkeypatch.setattr("medzoo.data.cache.find_free_disk", lambda _: 10)
+    monkeypatch.setattr("medzoo.data.feeding.cache.find_free_disk", lambda _: 10)
     assert judge(rate(step=500.0), load, shares_cores=False).text.endswith(
         "try images stored smaller, near --image-size"
     )

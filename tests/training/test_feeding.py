@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from medzoo.contracts import find_preprocessing
-from medzoo.data.cache import Cache, MemoryCache
 from medzoo.data.dataset import Dataset
+from medzoo.data.feeding.cache import Cache, MemoryCache
 from medzoo.training.config import TrainingSection
 from medzoo.training.feeding import Feeding, feed_again, feed_plain, find_unbalanced
 

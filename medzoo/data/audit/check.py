@@ -28,6 +28,7 @@ from medzoo.data.audit.tables import (
     read_labels,
 )
 from medzoo.data.dataset import SPLITS, Dataset, Listing
+from medzoo.errors import DataError
 
 ORDER = ("error", "warning", "note")
 
@@ -69,6 +70,8 @@ def check_dataset(dataset: Dataset, *, pixels: bool = True) -> Audit:
 
     Images that cannot be decoded are findings, not exceptions.  Per image little more than 2 kB are kept.
     """
+    if not isinstance(dataset, Dataset):
+        raise DataError(f"{type(dataset).__name__} {dataset!r}", "a data set", "medzoo.open_dataset(…) of it")
     audit = check_table(dataset)
     if not pixels:
         return audit

@@ -82,9 +82,10 @@ def survey_images(
     left = [header for position, header in headers.items() if position not in odd]
     if not left:
         first = next(iter(faults.values()), None)
-        raise DataError(
-            f"none of {len(paths):,} images can be read" + (f"; the first: {first}" if first else "")
-        )
+        found = f"none of {len(paths):,} images can be read"
+        if first is None:
+            raise DataError(found)
+        raise DataError(f"{found}; the first: {first.found}", first.expected, first.remedy)
     return replace(
         summarise(left, reading), unreadable=tuple(sorted(faults.items(), key=lambda fault: fault[0]))
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from medzoo.contracts import Preprocessing
 from medzoo.data.dataset import Dataset
-from medzoo.data.resampling import resample
+from medzoo.data.feeding.resampling import resample
 from medzoo.errors import DataError
 
 LUMINANCE = (3, 1)  # channels of the images and of the network: colour that becomes grey
@@ -51,9 +51,8 @@ def fit_image(
     """
     import tensorflow as tf
 
-    image = tf.cast(image, tf.float32)
     if (dataset.channels, channels) == LUMINANCE:
-        image = tf.image.rgb_to_grayscale(image)
+        image = tf.image.rgb_to_grayscale(tf.cast(image, tf.float32))
     known = tuple(image.shape[:-1])
 
     def change() -> Any:
@@ -62,9 +61,13 @@ def fit_image(
 
     # Of the size already, resizing changes nothing but costs; asking each image costs a tenth of a millisecond.
     if None in known and contract.fit != "crop" and dataset.size == sides:
-        image = tf.cond(tf.reduce_all(tf.equal(tf.shape(image)[:-1], sides)), lambda: image, change)
+        image = tf.cond(
+            tf.reduce_all(tf.equal(tf.shape(image)[:-1], sides)), lambda: tf.cast(image, tf.float32), change
+        )
     elif contract.fit == "crop" or known != sides:
         image = change()
+    else:
+        image = tf.cast(image, tf.float32)
     image.set_shape((*sides, count_fitted(dataset.channels, channels)))
     return image
 
@@ -93,8 +96,8 @@ def find_darkest(image: Any, dataset: Dataset) -> Any:
     import tensorflow as tf
 
     if dataset.value_range is None:
-        return tf.reduce_min(image)
-    return tf.constant(dataset.value_range[0], image.dtype)
+        return tf.cast(tf.reduce_min(image), tf.float32)
+    return tf.constant(dataset.value_range[0], tf.float32)
 
 
 def resize(image: Any, sides: tuple[int, ...], contract: Preprocessing, darkest: Any) -> Any:
@@ -138,7 +141,8 @@ def interpolate(image: Any, sides: Sequence[Any], contract: Preprocessing) -> An
 
     resized = resample(image, sides, contract.interpolation)
     if contract.interpolation == "bicubic":  # it overshoots at edges, which 8-bit pixels cannot hold
-        resized = tf.clip_by_value(resized, tf.reduce_min(image), tf.reduce_max(image))
+        lowest, highest = (tf.cast(end(image), tf.float32) for end in (tf.reduce_min, tf.reduce_max))
+        resized = tf.clip_by_value(resized, lowest, highest)
     return resized
 
 

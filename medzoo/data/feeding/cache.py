@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medzoo.contracts import Fit, Preprocessing
 from medzoo.data.dataset import Dataset
-from medzoo.data.fitting import count_fitted
+from medzoo.data.feeding.fitting import count_fitted
 from medzoo.errors import ConfigError, DataError
 from medzoo.outputs import write_beside
 

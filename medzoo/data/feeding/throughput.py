@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medzoo.contracts import Preprocessing
-from medzoo.data.augment import Augment
-from medzoo.data.cache import Cache, choose_cache, find_cached
 from medzoo.data.dataset import Dataset
-from medzoo.data.fetch import count_workers
-from medzoo.data.fitting import choose_sides
-from medzoo.data.pipeline import make_batches
+from medzoo.data.feeding.augment import Augment
+from medzoo.data.feeding.cache import Cache, choose_cache, find_cached
+from medzoo.data.feeding.fetch import count_workers
+from medzoo.data.feeding.fitting import choose_sides
+from medzoo.data.feeding.pipeline import make_batches
 from medzoo.errors import DataError
 
 WINDOWS = 5  # of which the median counts; one more before them warms up

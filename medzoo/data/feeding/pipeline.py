@@ -19,14 +19,15 @@ from medzoo.contracts import (
     compare_range,
     compare_span,
     find_not_finite,
+    find_preprocessing,
 )
-from medzoo.data.augment import Augment
-from medzoo.data.cache import Cache
 from medzoo.data.dataset import BYTE_RANGE, Dataset
-from medzoo.data.feeds import Preparation, choose_feed
-from medzoo.data.fitting import choose_sides, preprocess, spread_channels
-from medzoo.data.mixing import Mix
-from medzoo.data.order import Sampler, keep_order, plan_epoch, shuffle_order
+from medzoo.data.feeding.augment import Augment
+from medzoo.data.feeding.cache import Cache
+from medzoo.data.feeding.feeds import Preparation, choose_feed
+from medzoo.data.feeding.fitting import choose_sides, preprocess, spread_channels
+from medzoo.data.feeding.mixing import Mix
+from medzoo.data.feeding.order import Sampler, keep_order, plan_epoch, shuffle_order
 from medzoo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # importing medzoo.data must not load TensorFlow
@@ -43,7 +44,7 @@ def make_batches(
     batch_size: int,
     image_size: int | tuple[int, int, int],
     channels: int,
-    preprocessing: Preprocessing | None,
+    preprocessing: Preprocessing | str | None,
     shuffle: bool,
     seed: int = 0,
     cache: Cache = "auto",
@@ -65,8 +66,8 @@ def make_batches(
     declares, without one the image's own lowest.  Grey becomes colour by repetition, colour grey by luminance;
     other numbers of channels stay.  `augment` then changes single images, in 0…255, and `mix` whole batches and
     their targets; `fitted_size` is what images are brought to where `augment` crops them to `image_size`.
-    Preprocessing is last, and applies to 8-bit values only.  `cache` keeps what is fitted, before anything random:
-    in memory as it is first made, or in a file that later runs find; "auto" decides.
+    Preprocessing, an input contract or its name, is last, and applies to 8-bit values only.  `cache` keeps what is
+    fitted, before anything random: in memory as it is first made, or in a file that later runs find; "auto" decides.
     Raises DataError for an empty data set, a number of channels that cannot be made of the images', and a cache
     that does not fit.
     """
@@ -78,7 +79,8 @@ def make_batches(
     check_start(first_epoch, first_step, -(-len(dataset) // batch_size))
     final = choose_sides(dataset, image_size)
     sides = final if augment is None or fitted_size is None else choose_sides(dataset, fitted_size)
-    prepared = Preparation(dataset, sides, channels, preprocessing or UNSCALED, final)
+    contract = find_preprocessing(preprocessing) if isinstance(preprocessing, str) else preprocessing
+    prepared = Preparation(dataset, sides, channels, contract or UNSCALED, final)
     count = len(dataset)
 
     def finish(images: Any) -> Any:

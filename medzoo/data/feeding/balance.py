@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medzoo.data.draws import make_generator
-from medzoo.data.order import Sampler
+from medzoo.data.feeding.order import Sampler
 from medzoo.errors import ConfigError, DataError, nearest
 
 BalanceKind = Literal["none", "oversample"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from medzoo.data.dataset import BYTE_RANGE
-from medzoo.data.image_operations import (
+from medzoo.data.feeding.image_operations import (
     BRIGHTEST,
     GEOMETRY,
     Operation,

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medzoo.contracts import Preprocessing
-from medzoo.data.augment import Augment
-from medzoo.data.cache import (
+from medzoo.data.dataset import Dataset
+from medzoo.data.feeding.augment import Augment
+from medzoo.data.feeding.cache import (
     Cache,
     MemoryCache,
     choose_cache,
@@ -21,12 +22,12 @@ from medzoo.data.cache import (
     load_cached,
     write_cached,
 )
-from medzoo.data.dataset import Dataset
-from medzoo.data.fetch import count_workers, explain_failure, make_gather, make_source
-from medzoo.data.fitting import LUMINANCE, count_fitted, fit_image
+from medzoo.data.feeding.fetch import count_workers, explain_failure, make_gather, make_source
+from medzoo.data.feeding.fitting import LUMINANCE, count_fitted, fit_image
 from medzoo.errors import DataError
 
 GATHERED_AHEAD = 2  # batches
+CALLS = 2  # for each core: images are made while others are read, or put into their batch
 BUILT_AT_ONCE = 64  # images of a batch while a file is filled
 
 #: (rows (n,), seeds (n, 2)) → tf.data.Dataset of (images (b, …), rows (b,)).
@@ -102,7 +103,9 @@ def _feed_fitted(
 
     def feed(rows: Any, seeds: Any) -> Any:
         """Make batches."""
-        return source.load(rows, seeds).map(make, num_parallel_calls=count_workers()).batch(batch_size)
+        return (
+            source.load(rows, seeds).map(make, num_parallel_calls=CALLS * count_workers()).batch(batch_size)
+        )
 
     return feed
 
@@ -177,7 +180,7 @@ def _augment_batches(
         """Augment one image."""
         return finish(prepared.augment(image, seed, augment)), row
 
-    return batches.unbatch().map(change, num_parallel_calls=count_workers()).batch(batch_size)
+    return batches.unbatch().map(change, num_parallel_calls=CALLS * count_workers()).batch(batch_size)
 
 
 def open_cached(prepared: Preparation) -> NDArray[Any]:

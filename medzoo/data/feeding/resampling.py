@@ -15,7 +15,7 @@ RADII = {"bilinear": 1.0, "bicubic": 2.0}  # of the kernels, in pixels of the co
 
 
 def resample(image: Any, sides: Sequence[Any], interpolation: Interpolation) -> Any:
-    """Resize a float32 tensor (…, channels), of two or three axes before the channels, to (*sides, channels).
+    """Resize a tensor (…, channels), of two or three axes before the channels, to float32 (*sides, channels).
 
     "bilinear" and "bicubic" are antialiased where an axis shrinks, and equal tf.image.resize's; of a volume they
     are taken along each of its axes.  "nearest" takes the value at each new pixel's centre.
@@ -26,14 +26,16 @@ def resample(image: Any, sides: Sequence[Any], interpolation: Interpolation) -> 
     if interpolation == "nearest":
         for axis, (side, given) in enumerate(zip(sides, stored, strict=True)):
             image = tf.gather(image, _find_nearest(given, side), axis=axis)
-        return image
+        return tf.cast(image, tf.float32)
     if all(isinstance(side, int) for side in sides) and len(set(sides)) == 1:
         matrices = make_weights(stored, sides[0], interpolation)
     else:
         matrices = [
             make_weights([given], side, interpolation)[0] for given, side in zip(stored, sides, strict=True)
         ]
-    image = image[..., 0] if image.shape[-1] == 1 else image
+    # One thing after another: side by side, a picture's two halves of work would change cores and caches.
+    with tf.control_dependencies(matrices):
+        image = tf.cast(image[..., 0] if image.shape[-1] == 1 else image, tf.float32)
     for matrix in matrices:  # each product puts its axis last, so that the next one is first
         shape = tf.shape(image)
         is_matrix = image.shape.rank == 2
@@ -75,14 +77,16 @@ def make_weights(stored: Sequence[Any], side: Any, interpolation: Interpolation)
     weights *= tf.cast(tf.equal(places, inside), tf.float32)
     weights /= tf.reduce_sum(weights, axis=-1, keepdims=True)
     pairs = tf.cast(tf.stack([tf.broadcast_to(new, tf.shape(inside)), inside], axis=-1), tf.int64)
-    return [
-        tf.raw_ops.SparseTensorToCSRSparseMatrix(
-            indices=tf.reshape(pairs[axis], [-1, 2]),
-            values=tf.reshape(weights[axis], [-1]),
-            dense_shape=tf.cast(tf.stack([side, count]), tf.int64),
-        )
-        for axis, count in enumerate(stored)
-    ]
+    matrices: list[Any] = []
+    for axis, count in enumerate(stored):
+        with tf.control_dependencies(matrices[-1:]):
+            matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+                indices=tf.reshape(pairs[axis], [-1, 2]),
+                values=tf.reshape(weights[axis], [-1]),
+                dense_shape=tf.cast(tf.stack([side, count]), tf.int64),
+            )
+        matrices.append(matrix)
+    return matrices
 
 
 def _weigh(distance: Any, interpolation: Interpolation) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medzoo.data.dataset import Dataset
-from medzoo.data.fitting import decode
+from medzoo.data.feeding.fitting import decode
 from medzoo.data.formats.decoding import make_decoder
 from medzoo.data.formats.images import find_unreadable
 from medzoo.data.reading import Reading

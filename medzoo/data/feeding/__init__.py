@@ -1,0 +1,1 @@
+"""From a `Dataset` to batches: order, reading, fitting, caches, augmentation, mixing, balance."""
