@@ -309,7 +309,7 @@ def test_every_recipe_is_described() -> None:
     ("options", "message"),
     [
         ({"name": "heavy"}, "recipe 'heavy' does not exist; expected one of"),
-        ({"name": "medicl"}, "expected one of 'medical'"),
+        ({"name": "medicl"}, "expected one of none, light, medical"),
         ({"name": "light", "flips": "vertical"}, "flips 'vertical' do not exist; expected one of"),
         ({"name": "light", "flips": True}, "flips True do not exist"),
         (
