@@ -7,6 +7,11 @@ import uuid
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine that is busy with something else makes no property false.
+settings.register_profile("medzoo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("medzoo")
 
 
 def _shared(part: str) -> Path:
