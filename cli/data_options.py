@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -71,26 +72,6 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     ),
 )
 
-#: Names of the options' values, as commands receive them.
-DATA_NAMES = (
-    "image_column",
-    "label_column",
-    "label_columns",
-    "split_column",
-    "patient_column",
-    "group_columns",
-    "image_folder",
-    "uncertain",
-    "blank",
-    "positive",
-    "windows",
-    "frame",
-    "splits",
-    "fraction",
-    "test_fold",
-    "on_error",
-)
-
 
 def add_data_options(command: Command) -> Command:
     """Give a command the options by which data are read."""
@@ -105,9 +86,12 @@ def read_data_options(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: a rule that is none.
     """
-    settings = {name: values[name] for name in DATA_NAMES if values.get(name) not in (None, ())}
-    if "test_fold" in settings:  # `--fold` is that of a transplant's input contract
-        settings["fold"] = settings.pop("test_fold")
+    from medzoo.data.options import SourceOptions
+
+    names = [entry.name for entry in fields(SourceOptions) if entry.name != "seed"]
+    # `--fold` is that of a transplant's input contract.
+    given = values | {"fold": values.get("test_fold")}
+    settings = {name: given[name] for name in names if given.get(name) not in (None, ())}
     for name in ("label_columns", "group_columns"):
         if name in settings:
             settings[name] = tuple(part.strip() for part in settings[name].split(",") if part.strip())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,52 +15,26 @@ from medzoo.errors import ConfigError, nearest
 OnError = Literal["fail", "skip"]
 
 #: Settings of a source that mean something for a table of images alone.
-TABLE_SETTINGS = (
-    "image_column",
-    "label_column",
-    "label_columns",
-    "split_column",
-    "patient_column",
-    "group_columns",
-    "image_folder",
-    "uncertain",
-    "blank",
-)
+TABLE_SETTINGS = tuple(entry.name for entry in fields(ManifestOptions) if entry.name != "on_error")
 
 
 @dataclass(frozen=True)
-class SourceOptions:
+class SourceOptions(ManifestOptions):
     """How a source is read: which columns, which rows of it, which values of its files.
 
-    The columns, the image folder and the rules for labels are a table's.  `splits` is a split file laid over the
-    data by id, `fraction` and `fold` choose among its rows.  `windows` and `frame` say how DICOM, NIfTI and files of
-    many pages become images.  `positive` is the positive one of two classes.  `seed` draws the phantom and the
-    splits that the source does not give.
+    The columns, the image folder and the rules for labels are those of `ManifestOptions`, a table's.  `splits` is a
+    split file laid over the data by id, `fraction` and `fold` choose among its rows.  `windows` and `frame` say how
+    DICOM, NIfTI and files of many pages become images.  `positive` is the positive one of two classes.  `seed`
+    draws the phantom and the splits that the source does not give.
     """
 
-    image_column: str | None = None
-    label_column: str | None = None
-    label_columns: tuple[str, ...] = ()
-    split_column: str | None = None
-    patient_column: str | None = None
-    group_columns: tuple[str, ...] | None = None
-    image_folder: Path | None = None
-    uncertain: Mapping[str, Policy] = field(default_factory=dict)
-    blank: Mapping[str, Policy] = field(default_factory=dict)
     positive: str | None = None
     windows: tuple[str, ...] = ()
     frame: Frame | None = None  # None: the middle one of a file; arrays of volumes stay whole
     splits: Path | None = None
     fraction: float | None = None
     fold: int | None = None
-    on_error: OnError = "fail"
     seed: int = 0
-
-    def for_table(self) -> ManifestOptions:
-        """Give what the reader of tables takes."""
-        return ManifestOptions(
-            **{name: getattr(self, name) for name in TABLE_SETTINGS}, on_error=self.on_error
-        )
 
     def list_given(self) -> list[str]:
         """List the settings of tables that are not at their default."""

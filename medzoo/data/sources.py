@@ -48,7 +48,7 @@ def read_source(source: str | Path, options: SourceOptions) -> Listing | Dataset
         folder = options.image_folder
         if folder is not None and not folder.is_dir():
             raise DataError(f"no folder {str(folder)!r}", "the folder of the images", "--image-folder FOLDER")
-        return read_manifest(path, options.for_table())
+        return read_manifest(path, options)
     if path.suffix.lower() == ".npz":
         return read_medmnist(path, options.seed)
     if is_archive(path):
