@@ -78,8 +78,8 @@ def command(
       medzoo data bench scans.csv --cache off --json > rates.json
     """
     with mute_native_notices():
-        from medzoo.training.hardware import has_gpu
-        from medzoo.training.step import make_step
+        from medzoo.training.stepping.bare import make_step
+        from medzoo.training.stepping.hardware import has_gpu
 
         is_gpu = has_gpu()  # wakes the device libraries, which speak too
     from medzoo.data.feeding.augment import fit_size, make_augment

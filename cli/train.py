@@ -123,8 +123,8 @@ def command(
     base = read_config(config).model_dump(exclude_none=True) if config else {}
     checked = make_config(base, settings)
     with mute_native_notices():
-        from medzoo.training.hardware import has_gpu
         from medzoo.training.loop import train
+        from medzoo.training.stepping.hardware import has_gpu
 
         has_gpu()  # wakes the device libraries, which speak too
     run = train(checked, report=print_note)

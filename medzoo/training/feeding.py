@@ -23,7 +23,7 @@ from medzoo.data.feeding.mixing import make_mix
 from medzoo.data.feeding.order import shuffle_order
 from medzoo.data.feeding.pipeline import make_batches
 from medzoo.errors import ConfigError
-from medzoo.training.config import TrainingSection
+from medzoo.training.settings import TrainingSection
 
 
 @dataclass(frozen=True)

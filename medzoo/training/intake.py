@@ -15,7 +15,7 @@ from medzoo.data.formats.images import find_unreadable
 from medzoo.data.open import open_source, refuse_lost
 from medzoo.data.options import SourceOptions, make_source_options
 from medzoo.errors import DataError
-from medzoo.training.config import DataSection
+from medzoo.training.settings import DataSection
 
 DEFAULT_DATA = "phantom"
 

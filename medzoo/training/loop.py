@@ -15,7 +15,7 @@ from medzoo.errors import TrainingError
 from medzoo.evaluation.predictions import write_predictions
 from medzoo.evaluation.scores import evaluate, write_metrics
 from medzoo.outputs import write_text
-from medzoo.training.config import RunSection, TrainConfig, format_config
+from medzoo.training.config import format_config
 from medzoo.training.feeding import feed_again, feed_plain, feed_training, weigh
 from medzoo.training.prepare import (
     Prepared,
@@ -26,6 +26,7 @@ from medzoo.training.prepare import (
     prepare,
 )
 from medzoo.training.rundir import Run, choose_folder, open_run
+from medzoo.training.settings import RunSection, TrainConfig
 from medzoo.transplant.record import format_record
 from medzoo.transplant.run import apply
 
@@ -135,11 +136,11 @@ def _fit(run: Run, prepared: Prepared, report: Report | None) -> int:
     import keras
 
     from medzoo.models.lsuv import measure_scales
-    from medzoo.training.callbacks import ProgressBar, ValidationScore
-    from medzoo.training.norms import BATCHES, make_recalibration
+    from medzoo.training.monitoring.callbacks import ProgressBar, ValidationScore
     from medzoo.training.objectives import make_loss
+    from medzoo.training.optimisation.schedules import make_cosine
     from medzoo.training.scaling import add_scales, take_images
-    from medzoo.training.schedules import make_cosine
+    from medzoo.training.stepping.norms import BATCHES, make_recalibration
 
     training = prepared.config.training
     model = _build(prepared)

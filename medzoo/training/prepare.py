@@ -19,11 +19,12 @@ from medzoo.models.catalog import check_drop_path, find_model
 from medzoo.models.describe import describe
 from medzoo.specs import ModelSpec, check_input_size, choose_head, write_network_name
 from medzoo.tensors import Source, source_from_arrays
-from medzoo.training.config import DataSection, TrainConfig, WeightsSection, read_config
+from medzoo.training.config import read_config
 from medzoo.training.feeding import Feeding, check_feeding, describe_feeding, find_unbalanced
-from medzoo.training.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
 from medzoo.training.intake import DEFAULT_DATA, admit_images, find_doubts, open_data
 from medzoo.training.rundir import choose_folder
+from medzoo.training.settings import DataSection, TrainConfig, WeightsSection
+from medzoo.training.stepping.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
 from medzoo.transplant.modes import Recipe, choose_rules, name_target, read_recipe
 from medzoo.transplant.plan import Plan, make_plan, needs_values
 from medzoo.transplant.table import summarise_plan

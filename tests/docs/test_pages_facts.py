@@ -57,7 +57,7 @@ def _names(cell: str) -> list[str]:
 
 
 def test_config_keys_and_defaults() -> None:
-    from medzoo.training.config import TrainConfig
+    from medzoo.training.settings import TrainConfig
 
     defaults = {
         f"{section}.{key}": value

@@ -8,7 +8,8 @@ import pytest
 
 import medzoo
 from medzoo.errors import ConfigError
-from medzoo.training.config import TrainConfig, format_config, make_config, parse_setting
+from medzoo.training.config import format_config, make_config, parse_setting
+from medzoo.training.settings import TrainConfig
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from medzoo.contracts import find_preprocessing
 from medzoo.data.dataset import Dataset
 from medzoo.data.feeding.cache import Cache, MemoryCache
-from medzoo.training.config import TrainingSection
 from medzoo.training.feeding import Feeding, feed_again, feed_plain, find_unbalanced
+from medzoo.training.settings import TrainingSection
 
 
 def make_dataset(marks: np.ndarray) -> Dataset:

@@ -10,12 +10,12 @@ import pytest
 
 import medzoo
 from medzoo.errors import ConfigError, TrainingError
-from medzoo.training.hardware import choose_precision, choose_xla
 from medzoo.training.rundir import FILES, Run, choose_folder, open_run
+from medzoo.training.stepping.hardware import choose_precision, choose_xla
 
 
 def test_cosine_rises_then_falls_to_zero() -> None:
-    from medzoo.training.schedules import make_cosine
+    from medzoo.training.optimisation.schedules import make_cosine
 
     schedule = make_cosine(2e-3, steps=200, warmup=0.25)
     rates = [float(schedule(step)) for step in range(201)]
@@ -111,7 +111,7 @@ def _score(tmp_path: Path, labels: list[str], epochs: list[list[float]]) -> obje
     import pandas as pd
 
     from medzoo.data.dataset import Dataset
-    from medzoo.training.callbacks import ValidationScore
+    from medzoo.training.monitoring.callbacks import ValidationScore
 
     count = len(labels)
     table = pd.DataFrame({"id": [str(i) for i in range(count)], "split": "validation", "label": labels})
@@ -150,7 +150,7 @@ def test_one_class_in_validation_falls_back_on_the_loss(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_epoch(tmp_path: Path) -> None:
-    from medzoo.training.callbacks import ValidationScore
+    from medzoo.training.monitoring.callbacks import ValidationScore
 
     score = ValidationScore(Run(tmp_path), None, [], images=1)  # type: ignore[arg-type]
     score.on_epoch_begin(4)
@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_epoch(tmp_path: Path) -> None:
 
 
 def test_best_weights_restore_the_model_and_carry_keras_paths(tmp_path: Path) -> None:
-    from medzoo.training.callbacks import save_weights
+    from medzoo.training.monitoring.callbacks import save_weights
 
     model = medzoo.build("cbr_tiny", classes=2, channels=1, input_size=32)
     save_weights(model, Run(tmp_path))
@@ -189,7 +189,7 @@ def test_recalibration_measures_what_training_sees(size: int) -> None:
     import keras
     import tensorflow as tf
 
-    from medzoo.training.norms import make_recalibration
+    from medzoo.training.stepping.norms import make_recalibration
 
     inputs = keras.Input((4, 4, 2))
     model = keras.Model(inputs, keras.layers.BatchNormalization(name="norm")(inputs))
@@ -209,7 +209,7 @@ def test_recalibration_measures_what_training_sees(size: int) -> None:
 def test_a_network_without_batch_norm_needs_no_recalibration() -> None:
     import keras
 
-    from medzoo.training.norms import make_recalibration
+    from medzoo.training.stepping.norms import make_recalibration
 
     inputs = keras.Input((3,))
     assert make_recalibration(keras.Model(inputs, keras.layers.Dense(2)(inputs)), None) is None

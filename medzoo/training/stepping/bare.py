@@ -9,7 +9,7 @@ import numpy as np
 from medzoo.data.dataset import Dataset
 from medzoo.data.feeding.throughput import Step
 from medzoo.specs import ModelSpec
-from medzoo.training.hardware import choose_precision, choose_xla, processor_flags
+from medzoo.training.stepping.hardware import choose_precision, choose_xla, processor_flags
 
 
 def make_step(

@@ -1,0 +1,1 @@
+"""What updates weights: schedules, optimisers by groups of variables, freezing, averages."""
