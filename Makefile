@@ -6,7 +6,7 @@ STAMP  := $(VENV)/installed
 # Files of tests on two cores at a time; each file's tests stay together, for what they share.
 PARALLEL := --numprocesses 2 --dist loadfile
 
-.PHONY: demo test lint types parity wheel legacy fuzz benchmark tables cards clean
+.PHONY: demo test lint types parity wheel legacy fuzz kill benchmark benchmark-phantom tables cards clean
 
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -57,12 +57,20 @@ legacy: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz.py --mutations 5000
 
+# A training killed at twenty random moments, each time going on: all must end alike, bit for bit.
+kill: $(STAMP)
+	$(BIN)/python tests/kill.py --times 20
+
 # Builds the wheel, installs it into an empty environment and runs it from another folder.
 wheel: $(STAMP)
 	PYTHON=$(BIN)/python sh tests/wheel.sh
 
 benchmark: $(STAMP)
 	$(BIN)/python benchmarks/run_all.py
+
+# How near a network comes to the phantom's ideal observer when it sees no image twice; about half an hour.
+benchmark-phantom: $(STAMP)
+	$(BIN)/python benchmarks/phantom.py
 
 tables: $(STAMP)
 	$(BIN)/python -m medzoo.models.tables.generate

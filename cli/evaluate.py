@@ -29,10 +29,14 @@ def command(predictions: str, as_json: bool, seed: int, replicates: int) -> None
       medzoo evaluate runs/chest
       medzoo evaluate predictions.csv --replicates 2000 --json > metrics.json
     """
+    from medzoo.errors import DataError
     from medzoo.evaluation.predictions import load_predictions
     from medzoo.evaluation.scores import evaluate, format_metrics
 
-    metrics: dict[str, Any] = dict(evaluate(load_predictions(predictions), replicates=replicates, seed=seed))
+    loaded = load_predictions(predictions)
+    if not len(loaded.annotated()):
+        raise DataError(f"{predictions} has no labels", "a label in some rows", "medzoo predict on labelled data")
+    metrics: dict[str, Any] = dict(evaluate(loaded, replicates=replicates, seed=seed))
     ideal = _read_ideal_observer(predictions)
     if ideal:
         metrics["ideal_observer"] = ideal

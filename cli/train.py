@@ -28,7 +28,18 @@ _SETTINGS = {
     "epochs": "training.epochs",
     "batch_size": "training.batch_size",
     "lr": "training.learning_rate",
-    **{name: f"training.{name}" for name in ("augment", "flips", "mix", "balance")},
+    **{
+        name: f"training.{name}"
+        for name in ("recipe", "steps", "accumulate", "augment", "flips", "mix", "balance", "devices")
+    },
+    "objective": "objective.kind",
+    "optimizer": "optimizer.name",
+    "clip_norm": "optimizer.clip_norm",
+    "freeze": "optimizer.freeze",
+    "schedule": "schedule.kind",
+    "metric": "validation.metric",
+    "early_stopping": "validation.early_stopping",
+    "until": "validation.until",
     "seed": "training.seed",
     "precision": "training.precision",
     "xla": "training.xla",
@@ -58,11 +69,32 @@ _SETTINGS = {
 @click.option("--dialect", help="How the weights name their tensors  [default: recognised].")
 @add_recipe_options
 @click.option("--lsuv", is_flag=True, help="Then scale every layer by what training images give (LSUV).")
-@click.option("--epochs", type=int, help="[default: 15]")
-@click.option("--batch-size", type=int, help="[default: 32]")
-@click.option("--lr", type=float, help="Peak learning rate of AdamW  [default: 0.001].")
 @click.option(
-    "--augment", metavar="RECIPE", help="none, light, medical, bit or randaugment  [default: none]."
+    "--recipe",
+    metavar="NAME",
+    help="A paper's settings, below those given: default, transfusion, bit-hyperrule, feature-reuse, ttl, lwft, "
+    "fat or linear-probe.",
+)
+@click.option("--epochs", type=int, help="[default: 15]")
+@click.option("--steps", type=int, help="Updates in all, in place of --epochs.")
+@click.option("--batch-size", type=int, help="[default: 32]")
+@click.option("--accumulate", type=int, metavar="N", help="Compute each batch in N parts, for less memory.")
+@click.option("--lr", type=float, help="Peak learning rate  [default: 0.001].")
+@click.option("--schedule", metavar="cosine|step|plateau|constant", help="[default: cosine]")
+@click.option("--optimizer", metavar="adamw|adam|sgd|lamb", help="[default: adamw]")
+@click.option("--clip-norm", type=float, metavar="X", help="Largest norm of all gradients together.")
+@click.option(
+    "--freeze", metavar="STAGE", help="The last stage that stays as it is; `backbone`: all but the head."
+)
+@click.option(
+    "--objective",
+    metavar="auto|softmax|sigmoid|ordinal|regression",
+    help="What is minimised  [default: auto].",
+)
+@click.option(
+    "--augment",
+    metavar="RECIPE",
+    help="none, light, medical, bit, resized-crops, feature-reuse or randaugment  [default: none].",
 )
 @click.option("--flips", metavar="none|horizontal|both", help="Mirrored images  [default: the recipe's].")
 @click.option("--mix", metavar="none|mixup|cutmix", help="Mix images of a batch  [default: none].")
@@ -71,8 +103,22 @@ _SETTINGS = {
     metavar="none|weights|oversample",
     help="Weigh rare classes in the loss, or draw them more often  [default: none].",
 )
+@click.option(
+    "--metric",
+    metavar="auroc|auprc|kappa|macro_recall|loss",
+    help="What the best epoch is chosen by  [default: auroc].",
+)
+@click.option("--early-stopping", type=int, metavar="N", help="Stop after N validations without gain.")
+@click.option(
+    "--until", metavar="METRIC=X", help="Stop where a validation score is reached, and record the step."
+)
 @click.option("--precision", metavar="auto|float32|mixed_bfloat16", help="[default: auto]")
 @click.option("--xla", metavar="auto|on|off", help="[default: auto]")
+@click.option("--devices", type=int, metavar="N", help="Train on N devices at once  [default: 1].")
+@click.option("--tensorboard", is_flag=True, help="Write event files for TensorBoard into the run.")
+@click.option(
+    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with a run that was broken off."
+)
 @click.option("--out", help="Run directory  [default: a new one under runs/].")
 @click.option("--overwrite", is_flag=True, help="Replace the run at --out.")
 @click.option(
@@ -87,18 +133,23 @@ def command(
     strict: bool,
     lsuv: bool,
     as_json: bool,
+    tensorboard: bool,
+    resume: Path | None,
     **options: Any,
 ) -> None:
     """Train a network and write a run: weights, history, predictions, metrics with intervals.
 
     CONFIG is a TOML file (a run's config.toml is one); options stand above it. The best epoch is chosen by
-    exact validation AUROC. Without any option the built-in phantom is learnt.
+    an exact validation score. Without any option the built-in phantom is learnt. Ctrl-C and SIGTERM finish
+    the step, write a checkpoint and stop; --resume goes on as if nothing had happened.
 
     \b
     Example:
       medzoo train
       medzoo train --data breastmnist.npz --model mobilenet_075 --src imagenet --mode stats --image-size 64
       medzoo train --data manifest.csv --label-column diagnosis --src runs/first --mode transfusion --upto block4
+      medzoo train --data manifest.csv --src imagenet --recipe lwft --freeze block4 --until auroc=.9
+      medzoo train --resume runs/first
     """
     from medzoo.errors import ConfigError
     from medzoo.training.config import make_config, parse_setting, read_config
@@ -114,20 +165,34 @@ def command(
         settings.append(("data.strict", True))
     if lsuv:
         settings.append(("weights.lsuv", True))
+    if tensorboard:
+        settings.append(("run.tensorboard", True))
     if ignore:
         settings.append(("weights.ignore", ignore))
     # Batch systems end a job with SIGTERM: it is met as Ctrl-C is.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if config is not None and config.suffix != ".toml":
         raise ConfigError(f"{config} is no .toml", "a configuration before the options", f"--data {config}")
-    base = read_config(config).model_dump(exclude_none=True) if config else {}
+    base = read_config(config).model_dump(exclude_unset=True) if config else {}
     checked = make_config(base, settings)
+    has_given = config is not None or bool(settings)
     with mute_native_notices():
-        from medzoo.training.loop import train
+        from medzoo.training import launch
+        from medzoo.training.signals import RunStoppedError
         from medzoo.training.stepping.hardware import has_gpu
 
         has_gpu()  # wakes the device libraries, which speak too
-    run = train(checked, report=print_note)
+    try:
+        if resume is not None:
+            run = launch.resume(resume, checked if has_given else None, report=print_note)
+        else:
+            run = launch.train(checked, report=print_note)
+    except RunStoppedError as stopped:
+        if stopped.asked_by != "SIGTERM":
+            raise
+        # A batch system that ends a job and starts it again has not met a failure.
+        print_note(str(stopped))
+        return
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     if as_json:
         print_json(metrics)

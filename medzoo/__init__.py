@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 #: Public name → the module that defines it (None: the module itself is the name).
 _PUBLIC = {
@@ -43,7 +43,15 @@ _PUBLIC = {
     "make_mix": "medzoo.data.feeding.mixing",
     "make_sampler": "medzoo.data.feeding.balance",
     "read_config": "medzoo.training.config",
-    "train": "medzoo.training.loop",
+    "train": "medzoo.training.launch",
+    "resume": "medzoo.training.launch",
+    "predict": "medzoo.training.inference",
+    "compile": "medzoo.training.compiling",
+    "accelerate": "medzoo.training.stepping.acceleration",
+    "decelerate": "medzoo.training.stepping.acceleration",
+    "make_loss": "medzoo.training.objectives",
+    "make_schedule": "medzoo.training.optimisation.schedules",
+    "ExactScore": "medzoo.training.monitoring.callbacks",
     "load_predictions": "medzoo.evaluation.predictions",
     "evaluate": "medzoo.evaluation.scores",
     "auroc": "medzoo.evaluation.discrimination",
@@ -74,8 +82,14 @@ if TYPE_CHECKING:
     from medzoo.models.load import load_model
     from medzoo.models.taps import taps
     from medzoo.tensors import source_from_arrays
+    from medzoo.training.compiling import compile
     from medzoo.training.config import read_config
-    from medzoo.training.loop import train
+    from medzoo.training.inference import predict
+    from medzoo.training.launch import resume, train
+    from medzoo.training.monitoring.callbacks import ExactScore
+    from medzoo.training.objectives import make_loss
+    from medzoo.training.optimisation.schedules import make_schedule
+    from medzoo.training.stepping.acceleration import accelerate, decelerate
     from medzoo.transplant import recipes
     from medzoo.transplant.adaptations import Adaptations
     from medzoo.transplant.diff import diff_plans

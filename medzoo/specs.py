@@ -66,6 +66,11 @@ class ModelSpec:
         """
         return re.split("[+@]", self.name, maxsplit=1)[0]
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the network ends after one of its row's stages."""
+        return "@" in self.name
+
 
 #: TensorFlow's graphs refuse these signs in names: what stands for each in a Keras model's.
 _SIGNS = (("@", ".at."), ("+", ".with."), ("=", ".is."), (":", ".by."))

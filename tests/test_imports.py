@@ -166,6 +166,7 @@ def _loaded(statement: str, unwanted: set[str]) -> set[str]:
         "import medzoo",
         "from medzoo.cli import main; main(['--help'])",
         "from medzoo.cli import main; main(['train', '--help'])",
+        "from medzoo.cli import main; main(['runs', '.'])",
         "from medzoo.cli import main; main(['models'])",
         "from medzoo.cli import main; main(['weights'])",
         "from medzoo.cli import main; main(['transplant', '--src', 'imagenet', '--mode', 'stats', '--dry-run'])",

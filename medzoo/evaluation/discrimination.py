@@ -58,7 +58,7 @@ def accuracy(predictions: Predictions) -> float:
     """
     if explain_undefined("accuracy", predictions):
         return float("nan")
-    return float(np.mean([accuracy_score(true, guess) for true, guess in _list_decisions(predictions)]))
+    return float(np.mean([accuracy_score(true, guess) for true, guess in list_decisions(predictions)]))
 
 
 def balanced_accuracy(predictions: Predictions) -> float:
@@ -77,7 +77,7 @@ def balanced_accuracy(predictions: Predictions) -> float:
     if explain_undefined("balanced_accuracy", predictions):
         return float("nan")
     return float(
-        np.mean([balanced_accuracy_score(true, guess) for true, guess in _list_decisions(predictions)])
+        np.mean([balanced_accuracy_score(true, guess) for true, guess in list_decisions(predictions)])
     )
 
 
@@ -86,10 +86,25 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 )
 
 
-def explain_undefined(metric_name: str, predictions: Predictions) -> str | None:
-    """Say why a metric of METRICS is undefined on these rows, naming the classes; None where it is defined.
+#: What a metric's rows must hold, for those of METRICS and of `selection`: anything annotated, two classes at
+#: least, or a row of every class.
+NEEDS: Mapping[str, str] = MappingProxyType(
+    {
+        "auroc": "every",
+        "accuracy": "any",
+        "balanced_accuracy": "every",
+        "auprc": "every",
+        "average_precision": "every",
+        "kappa": "two",
+        "macro_recall": "every",
+    }
+)
 
-    Raises ConfigError for a name that is not in METRICS.
+
+def explain_undefined(metric_name: str, predictions: Predictions) -> str | None:
+    """Say why a metric of NEEDS is undefined on these rows, naming the classes; None where it is defined.
+
+    Raises ConfigError for a name that is not in NEEDS.
 
     >>> import numpy as np
     >>> one = Predictions(np.array(["a"]), np.array([[1.0, 0.0]]), np.array([[0.9, 0.1]]), ("no", "yes"),
@@ -99,13 +114,15 @@ def explain_undefined(metric_name: str, predictions: Predictions) -> str | None:
     >>> explain_undefined("accuracy", one) is None
     True
     """
-    if metric_name not in METRICS:
-        raise ConfigError(f"there is no metric {metric_name!r}", nearest(metric_name, METRICS))
+    if metric_name not in NEEDS:
+        raise ConfigError(f"there is no metric {metric_name!r}", nearest(metric_name, NEEDS))
     positives, negatives = (predictions.labels == 1).sum(axis=0), (predictions.labels == 0).sum(axis=0)
     if not (positives + negatives).any():
         return "no annotated rows"
-    if metric_name == "accuracy":
+    if NEEDS[metric_name] == "any":
         lacks = [] if predictions.exclusive else [(positives + negatives == 0, "no annotated row of label")]
+    elif predictions.exclusive and NEEDS[metric_name] == "two":
+        lacks = [(positives > 0, "no row but of class")] if (positives > 0).sum() == 1 else []
     elif predictions.exclusive:
         lacks = [(positives == 0, "no row of class")]
     else:
@@ -153,7 +170,7 @@ def _list_names(classes: tuple[str, ...], chosen: np.ndarray) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _list_decisions(predictions: Predictions) -> list[tuple[np.ndarray, np.ndarray]]:
+def list_decisions(predictions: Predictions) -> list[tuple[np.ndarray, np.ndarray]]:
     """Give (truth, guess) of annotated rows: one pair of class numbers, or of 0 and 1 per label."""
     labels, scores = predictions.labels, predictions.scores
     known = ~np.isnan(labels)

@@ -84,6 +84,21 @@ def format_config(config: TrainConfig) -> str:
     return tomli_w.dumps(config.model_dump(exclude_none=True))
 
 
+def list_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """List the settings in which two configurations, as nested keys, differ.
+
+    >>> list_differences({"training": {"seed": 0, "epochs": 2}}, {"training": {"seed": 1, "epochs": 2}})
+    ['training.seed was 0, is 1']
+    """
+    found = []
+    for section in sorted({*before, *after}):
+        old, new = before.get(section, {}), after.get(section, {})
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                found.append(f"{section}.{key} was {old.get(key)!r}, is {new.get(key)!r}")
+    return found
+
+
 def _explain(error: ValidationError) -> ConfigError:
     """Turn pydantic's first complaint into one line."""
     found = error.errors()

@@ -20,7 +20,7 @@ from medzoo.data.feeding.balance import (
 )
 from medzoo.data.feeding.cache import Cache
 from medzoo.data.feeding.mixing import make_mix
-from medzoo.data.feeding.order import shuffle_order
+from medzoo.data.feeding.order import Sampler, shuffle_order
 from medzoo.data.feeding.pipeline import make_batches
 from medzoo.errors import ConfigError
 from medzoo.training.settings import TrainingSection
@@ -80,10 +80,31 @@ def find_unbalanced(dataset: Dataset, training: TrainingSection) -> tuple[str, .
     return describe_one_sided(dataset.of_split("train").targets, dataset.classes)
 
 
-def feed_training(dataset: Dataset, feeding: Feeding, training: TrainingSection) -> Any:
-    """Make the batches of all epochs as one stream: order, augmentation and mixing follow from seed, epoch, image."""
-    part = dataset.of_split("train")
+def _choose_sampler(part: Dataset, training: TrainingSection) -> Sampler | None:
+    """Choose what draws an epoch's rows, where it is not a plain shuffle."""
     balance: BalanceKind = "oversample" if training.balance == "oversample" else "none"
+    return make_sampler(part.targets, part.exclusive, training.seed, balance)
+
+
+def list_batch_ids(dataset: Dataset, training: TrainingSection, epoch: int, step: int) -> list[str]:
+    """List the ids of a training batch, by the epoch and the step in it, both from 0."""
+    part = dataset.of_split("train")
+    sample = _choose_sampler(part, training) or shuffle_order(len(part), training.seed)
+    rows = sample(epoch)[step * training.batch_size : (step + 1) * training.batch_size]
+    return [str(name) for name in part.table["id"].to_numpy()[rows]]
+
+
+def feed_training(
+    dataset: Dataset,
+    feeding: Feeding,
+    training: TrainingSection,
+    *,
+    first_epoch: int = 0,
+    first_step: int = 0,
+    epochs: int | None = None,
+) -> Any:
+    """Make the batches of epochs as one stream: order, augmentation and mixing follow from seed, epoch, image."""
+    part = dataset.of_split("train")
     return make_batches(
         part,
         batch_size=training.batch_size,
@@ -93,13 +114,15 @@ def feed_training(dataset: Dataset, feeding: Feeding, training: TrainingSection)
         shuffle=True,
         seed=training.seed,
         cache=feeding.cache,
-        epochs=training.epochs,
+        first_epoch=first_epoch,
+        first_step=first_step,
+        epochs=training.epochs if epochs is None else epochs,
         augment=make_augment(
             training.augment, size=feeding.image_size, flips=training.flips, value_range=dataset.value_range
         ),
         mix=make_mix(training.mix, training.mix_alpha),
         fitted_size=fit_size(training.augment, feeding.image_size),
-        sampler=make_sampler(part.targets, dataset.exclusive, training.seed, balance),
+        sampler=_choose_sampler(part, training),
     )
 
 

@@ -1,209 +1,330 @@
-"""Configuration → run: training, predictions, metrics."""
+"""The loop of a run: updates, validations, checkpoints, and where it stops."""
 
 from __future__ import annotations
 
-import json
+import math
 import time
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from medzoo.data.dataset import Dataset
-from medzoo.data.feeding.fetch import explain_failure
 from medzoo.errors import TrainingError
-from medzoo.evaluation.predictions import write_predictions
-from medzoo.evaluation.scores import evaluate, write_metrics
-from medzoo.outputs import write_text
-from medzoo.training.config import format_config
-from medzoo.training.feeding import feed_again, feed_plain, feed_training, weigh
-from medzoo.training.prepare import (
-    Prepared,
-    Report,
-    announce,
-    describe_environment,
-    name_run,
-    prepare,
-)
-from medzoo.training.rundir import Run, choose_folder, open_run
-from medzoo.training.settings import RunSection, TrainConfig
-from medzoo.transplant.record import format_record
-from medzoo.transplant.run import apply
+from medzoo.training.assembly import Assembly, plain_batches
+from medzoo.training.checkpoints import Checkpoint, restore, write_checkpoint
+from medzoo.training.feeding import feed_training, list_batch_ids
+from medzoo.training.monitoring.history import write_history
+from medzoo.training.monitoring.monitor import Monitor
+from medzoo.training.monitoring.scores import save_weights, score_validation
+from medzoo.training.monitoring.watch import Progress, Watcher
+from medzoo.training.objectives import measure_objective
+from medzoo.training.predict import make_predictions
+from medzoo.training.prepare import Prepared
+from medzoo.training.rundir import Run
+from medzoo.training.signals import RunStoppedError, StopRequest
 
-#: Variables that weight decay leaves alone: whatever is no matrix or filter.
-WITHOUT_DECAY = [
-    "bias",
-    "gamma",
-    "beta",
-    "cls_token",
-    "distillation_token",
-    "pos_embed",
-    "position_bias_table",
-]
+#: How many ids of a batch an error names.
+NAMED = 8
 
 
-def train(config: TrainConfig, report: Report | None = None) -> Run:
-    """Train a network as configured and give its run directory.
+@dataclass
+class Position:
+    """Where a run is, and what it has seen since its last validation; all of it stands in a checkpoint."""
 
-    Whatever can be refused is refused before the directory is made: every image is decoded once before. An
-    earlier run is replaced only when the new one is done. Seeds Python, NumPy and the backend. `report`
-    receives notes for a person; without it the run is silent.
+    step: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    loss_sum: float = 0.0
+    loss_images: int = 0
+    row_seconds: float = 0.0
+    row_waiting: float = 0.0
+    stopped: str = ""
+
+
+def fit(
+    run: Run,
+    prepared: Prepared,
+    assembly: Assembly,
+    watchers: Sequence[Watcher],
+    request: StopRequest,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[Monitor, Position]:
+    """Train until the last step, or until there is no more to gain; the best weights lie in the run.
+
+    From a checkpoint on the run is the one that was broken off: weights, slots, random draws, data, history and
+    all that decides about stopping are those of its step.
 
     Raises:
-        ConfigError, DataError, WeightsError, PlanError: what was asked for cannot be done.
-        TrainingError: the loss or the scores stopped being finite, or memory ran out.
-
-    >>> import tempfile
-    >>> from medzoo.training.config import make_config
-    >>> with tempfile.TemporaryDirectory() as folder:  # doctest: +SKIP
-    ...     run = train(make_config({"training": {"epochs": 1}, "run": {"out": f"{folder}/run"}}))
+        TrainingError: the loss or an output is not finite; the checkpoint is another network's.
+        RunStoppedError: a signal asked to stop; a checkpoint was written.
     """
-    prepared = prepare(config, report)
-    folder = choose_folder(config.run.out, config.run.overwrite, name_run(prepared))
-    if report:
-        announce(prepared, config.data.source is not None, report)
-        report(f"run {folder}")
+    job = _Job(run, prepared, assembly, watchers, request)
+    if checkpoint is not None:
+        job.restore(checkpoint)
+    job.join()
+    progress = job.progress()
+    for watcher in watchers:
+        watcher.begin(progress)
     try:
-        with open_run(folder) as run:
-            # Where a run lies is no part of what it is: a run's own configuration starts a new run.
-            settings = prepared.config.model_copy(update={"run": RunSection()})
-            write_text(run / "config.toml", format_config(settings))
-            _train_in(run, prepared, report)
-    except KeyboardInterrupt:
-        kept = "keeps its history and best weights so far" if folder.exists() else "was not begun"
-        raise KeyboardInterrupt(f"interrupted; {folder} {kept}") from None
-    return run
+        job.train()
+    finally:
+        for watcher in watchers:
+            watcher.end()
+    return job.monitor, job.position
 
 
-def _train_in(run: Run, prepared: Prepared, report: Report | None) -> None:
-    """Train in an existing run directory and write its results."""
-    import keras
-    import tensorflow as tf
+class _Job:
+    """One process's work on a run."""
 
-    started = time.perf_counter()
-    policy = keras.config.dtype_policy()
-    keras.utils.set_random_seed(prepared.config.training.seed)
-    keras.config.set_dtype_policy(prepared.precision.value)
-    try:
-        best_epoch = _fit(run, prepared, report)
-        metrics = _finish(run, prepared)
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        size = prepared.config.training.batch_size
+    def __init__(
+        self,
+        run: Run,
+        prepared: Prepared,
+        assembly: Assembly,
+        watchers: Sequence[Watcher],
+        request: StopRequest,
+    ) -> None:
+        self.run, self.prepared, self.assembly = run, prepared, assembly
+        self.watchers, self.request = watchers, request
+        self.config = prepared.config
+        self.monitor = Monitor(self.config.validation, self.config.schedule)
+        self.position = Position()
+        self.validations = _list_validations(
+            assembly.steps, assembly.steps_per_epoch, self.config.validation.every
+        )
+        self.validation = _without_groups(prepared.dataset.of_split("validation"))
+        self.batches = plain_batches(prepared, "validation")
+        self.images, self.seconds, self.waiting = 0, 0.0, 0.0
+        self.recalibrate = assembly.make_recalibration()
+        self.saved_at = time.monotonic()
+        self.devices = assembly.devices
+
+    def join(self) -> None:
+        """See that all hosts begin alike, and let every device draw for itself."""
+        if self.devices.hosts > 1:
+            values = b"".join(np.asarray(one.numpy()).tobytes() for one in self.assembly.variables)
+            self.devices.refuse_differences(
+                describe_start(self.prepared, self.position.step) | {"weights": values}
+            )
+        self.devices.spread_seeds(self.assembly.model)
+
+    def progress(self) -> Progress:
+        """Say where the run is."""
+        assembly = self.assembly
+        return Progress(
+            self.position.step,
+            assembly.steps,
+            assembly.steps_per_epoch,
+            self.images,
+            self.seconds,
+            self.waiting,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go to a checkpoint's step."""
+        restore(checkpoint, self.assembly.variables)
+        self.position = Position(**_read_floats(checkpoint.state["position"]))
+        self.monitor.restore(checkpoint.state["monitor"])
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Freeze and release the stages that this epoch wants; the step is compiled anew where that changes it."""
+        if self.assembly.freezing.apply(self.position.step // self.assembly.steps_per_epoch):
+            self.assembly.stepper.retrace()
+            self.recalibrate = self.assembly.make_recalibration()
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, on the chief."""
+        if not self.devices.is_chief:
+            return
+        state = {
+            "step": self.position.step,
+            "steps": self.assembly.steps,
+            "config": self.config.model_dump(mode="json", exclude={"run"}),
+            "precision": self.prepared.precision.value,
+            "table_digest": self.prepared.dataset.digest,
+            "position": _write_floats(vars(self.position)),
+            "monitor": self.monitor.state(),
+        }
+        write_checkpoint(self.run.path, self.assembly.variables, state)
+        self.saved_at = time.monotonic()
+
+    def train(self) -> None:
+        """Train to the end, or until the monitor or a signal says stop."""
+        assembly, position = self.assembly, self.position
+        per_epoch = assembly.steps_per_epoch
+        if self.position.step < assembly.steps and not self.position.stopped:
+            epoch, step = divmod(position.step, per_epoch)
+            batches = iter(
+                feed_training(
+                    self.prepared.dataset,
+                    self.prepared.feeding,
+                    self.config.training,
+                    first_epoch=epoch,
+                    first_step=step,
+                    epochs=-(-assembly.steps // per_epoch) - epoch,
+                )
+            )
+        while position.step < assembly.steps and not position.stopped:
+            if position.step % per_epoch == 0:
+                self.freeze()
+            self.advance(batches)
+            at_end = position.step % per_epoch == 0 or position.step == assembly.steps
+            if position.step in self.validations:
+                self.validate()
+            asked = self.devices.hear(self.request.asked_by)
+            late = time.monotonic() - self.saved_at > 60 * self.config.run.checkpoint_minutes
+            if at_end or late or position.stopped or asked:
+                self.save()
+            if asked and position.step < assembly.steps and not position.stopped:
+                raise RunStoppedError(
+                    asked,
+                    f"stopped by {asked} after step {position.step:,} of {assembly.steps:,}",
+                    f"medzoo train --resume {self.run.path}, which goes on from there",
+                )
+
+    def advance(self, batches: Any) -> None:
+        """Do the next updates: up to the next validation or the epoch's end, at most as many as one call takes."""
+        assembly, position = self.assembly, self.position
+        per_epoch = assembly.steps_per_epoch
+        ends = (position.step // per_epoch + 1) * per_epoch
+        due = min(
+            min((at for at in self.validations if at > position.step), default=ends), ends, assembly.steps
+        )
+        done = assembly.stepper.run(batches, min(assembly.stepper.per_call, due - position.step))
+        broken = np.flatnonzero(~np.isfinite(done.losses))
+        if broken.size:
+            self.refuse_loss(position.step + int(broken[0]), float(done.losses[broken[0]]))
+        count = len(done.losses)
+        position.step += count
+        # The mean over images: a smaller last batch counts for less.
+        position.loss_sum += float(done.losses.sum()) * done.images / count
+        position.loss_images += done.images
+        position.seconds += done.seconds
+        position.row_seconds += done.seconds
+        position.row_waiting += done.waiting
+        self.images += done.images
+        self.seconds += done.seconds
+        self.waiting += done.waiting
+        progress = self.progress()
+        for watcher in self.watchers:
+            watcher.stepped(progress, float(done.losses.mean()))
+
+    def refuse_loss(self, step: int, loss: float) -> None:
+        """Refuse a loss that is not finite; what was checkpointed before stays."""
+        epoch, within = divmod(step, self.assembly.steps_per_epoch)
+        ids = list_batch_ids(self.prepared.dataset, self.config.training, epoch, within)
+        named = ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
         raise TrainingError(
-            f"out of memory at batch size {size}", "less", f"--batch-size {max(1, size // 2)}"
-        ) from error
-    except tf.errors.OpError as error:
-        broken = explain_failure(
-            str(error.message), prepared.dataset
-        )  # a file may have gone since it was checked
-        if broken is not None:
-            raise broken from error
-        raise TrainingError(f"TensorFlow stopped: {str(error.message).splitlines()[0]}") from error
-    finally:
-        keras.config.set_dtype_policy(policy)
-    environment = describe_environment(prepared) | {
-        "best_epoch": best_epoch,
-        "seconds": round(time.perf_counter() - started, 1),
+            f"the loss is {loss} at step {step + 1} (epoch {epoch + 1}, learning rate "
+            f"{self.assembly.updates.rate():.3g}, images {named})",
+            "a finite loss",
+            "a lower --lr, or --clip-norm 1",
+        )
+
+    def validate(self) -> None:
+        """Score the validation images, keep the weights if they are the best, and write the history."""
+
+        assembly, position = self.assembly, self.position
+        with assembly.averaged():
+            if self.recalibrate:
+                self.recalibrate()
+            logits = assembly.predict(self.batches)
+            if not np.isfinite(logits).all():
+                raise TrainingError(
+                    f"the network's outputs are not finite after step {position.step}",
+                    "finite ones",
+                    "a lower --lr",
+                )
+            scores = score_validation(
+                make_predictions(self.validation, logits),
+                *dict.fromkeys(("auroc", *self.monitor.metrics)),
+                loss=self.measure_loss(logits),
+            )
+            # Hosts may differ in a last digit; what is decided by it may not.
+            scores = dict(zip(scores, self.devices.share(list(scores.values())), strict=True))
+            verdict = self.monitor.update(position.step, scores)
+            if verdict.is_best and self.devices.is_chief:
+                save_weights(assembly.model, self.run)
+        row = {
+            "epoch": round(position.step / assembly.steps_per_epoch, 4),
+            "step": position.step,
+            "loss": position.loss_sum / position.loss_images,
+            **{f"val_{name}": value for name, value in scores.items()},
+            "learning_rate": assembly.updates.rate(),
+            "seconds": round(position.row_seconds, 3),
+            "images_per_second": round(position.loss_images / position.row_seconds, 1),
+            "waiting": round(position.row_waiting / position.row_seconds, 4),
+        }
+        position.history.append(row)
+        position.loss_sum, position.loss_images = 0.0, 0
+        position.row_seconds, position.row_waiting = 0.0, 0.0
+        if verdict.lower_rate:
+            assembly.updates.lower(self.config.schedule.factor)
+        position.stopped = verdict.stop or ""
+        least = self.config.schedule.least_rate
+        if self.config.schedule.kind == "plateau" and verdict.lower_rate and assembly.updates.rate() < least:
+            position.stopped = f"the learning rate fell below {least:g}"
+        if self.devices.is_chief:
+            write_history(self.run, position.history)
+        progress = self.progress()
+        for watcher in self.watchers:
+            watcher.validated(progress, row, verdict.is_best)
+
+    def measure_loss(self, logits: np.ndarray) -> float | None:
+        """Measure an objective that is no cross-entropy; else None, and the plain cross-entropy is taken."""
+        if self.config.objective.kind not in ("ordinal", "regression"):
+            return None
+        return measure_objective(self.assembly.loss, self.validation.targets, logits)
+
+
+def _list_validations(steps: int, steps_per_epoch: int, every: float) -> frozenset[int]:
+    """List the steps after which the validation images are scored; the last one always is.
+
+    >>> sorted(_list_validations(10, 4, 0.5)), sorted(_list_validations(10, 4, 2))
+    ([2, 4, 6, 8, 10], [8, 10])
+    """
+    count = math.ceil(steps / (steps_per_epoch * every))
+    places = (round(number * steps_per_epoch * every) for number in range(1, count + 1))
+    return frozenset(min(max(place, 1), steps) for place in places) | {steps}
+
+
+def _write_floats(values: Any) -> Any:
+    """Write what JSON lacks as text, at any depth: NaN and infinity."""
+    if isinstance(values, Mapping):
+        return {name: _write_floats(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_write_floats(value) for value in values]
+    if isinstance(values, float) and not math.isfinite(values):
+        return {"float": str(values)}
+    return values
+
+
+def _read_floats(values: Any) -> Any:
+    """Read what `_write_floats` wrote."""
+    if isinstance(values, Mapping):
+        if set(values) == {"float"}:
+            return float(values["float"])
+        return {name: _read_floats(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_read_floats(value) for value in values]
+    return values
+
+
+def describe_start(prepared: Prepared, step: int) -> dict[str, bytes]:
+    """Say what must be the same on every host before the first step; paths may differ."""
+    data = {"source", "image_folder", "splits", "cache"}
+    settings = prepared.config.model_dump_json(exclude={"run": True, "weights": True, "data": data})
+    return {
+        "settings": settings.encode(),
+        "data": prepared.dataset.digest.encode(),
+        "precision": prepared.precision.value.encode(),
+        "checkpoint": str(step).encode(),
     }
-    write_text(run / "environment.json", json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
-    # Last of all: a run with metrics is a finished one.
-    write_metrics(metrics, run / "metrics.json")
-
-
-def _plain_batches(prepared: Prepared, split: str) -> Any:
-    """Make the batches of one pass over a split, in the table's order."""
-    return feed_plain(prepared.dataset, split, prepared.feeding, prepared.config.training.batch_size)
-
-
-def _build(prepared: Prepared) -> Any:
-    """Build the network for the data."""
-    from medzoo.models.build import build
-
-    options = prepared.config.model
-    return build(
-        prepared.spec,
-        len(prepared.dataset.classes),
-        prepared.channels,
-        prepared.image_size,
-        dropout=options.dropout,
-        drop_path=options.drop_path,
-        head=options.head,
-    )
-
-
-def _fit(run: Run, prepared: Prepared, report: Report | None) -> int:
-    """Transplant, compile and fit; give the best epoch."""
-    import keras
-
-    from medzoo.models.lsuv import measure_scales
-    from medzoo.training.monitoring.callbacks import ProgressBar, ValidationScore
-    from medzoo.training.objectives import make_loss
-    from medzoo.training.optimisation.schedules import make_cosine
-    from medzoo.training.scaling import add_scales, take_images
-    from medzoo.training.stepping.norms import BATCHES, make_recalibration
-
-    training = prepared.config.training
-    model = _build(prepared)
-    apply(prepared.plan, prepared.source, model)
-    plan = prepared.plan
-    if prepared.config.weights.lsuv:
-        plan = add_scales(
-            plan, measure_scales(model, take_images(_plain_batches(prepared, "train")), report=report)
-        )
-    write_text(run / "plan.json", format_record(plan, {}))
-    images = int((prepared.dataset.table["split"] == "train").sum())
-    steps = -(-images // training.batch_size)
-    optimizer = keras.optimizers.AdamW(
-        make_cosine(training.learning_rate, steps * training.epochs, training.warmup),
-        weight_decay=training.weight_decay,
-    )
-    optimizer.exclude_from_weight_decay(var_names=WITHOUT_DECAY)
-    model.compile(
-        optimizer=optimizer,
-        loss=make_loss(prepared.dataset.exclusive, weigh(prepared.dataset, training.balance)),
-        jit_compile=prepared.xla.value == "on",
-    )
-    recalibrate = None
-    if training.batch_norm == "recalibrate":
-        again = feed_again(prepared.dataset, prepared.feeding, training.batch_size, training.seed, BATCHES)
-        recalibrate = make_recalibration(model, again)
-    validation = _without_groups(prepared.dataset.of_split("validation"))
-    score = ValidationScore(run, validation, _plain_batches(prepared, "validation"), images, recalibrate)
-    bar = ProgressBar(training.epochs, steps, score) if report else None
-    try:
-        model.fit(
-            feed_training(prepared.dataset, prepared.feeding, training),
-            epochs=training.epochs,
-            steps_per_epoch=steps,  # the stream holds all epochs
-            shuffle=False,  # the pipeline shuffles
-            callbacks=[score, bar] if bar else [score],
-            verbose=0,
-        )
-    finally:
-        if bar:
-            bar.stop()
-    return score.best_epoch
-
-
-def _finish(run: Run, prepared: Prepared) -> dict[str, Any]:
-    """Predict validation and test rows with the best weights; write predictions and give their metrics."""
-    from medzoo.training.predict import make_predictions, predict_logits
-
-    model = _build(prepared)
-    model.load_weights(run / "best.weights.h5")
-    splits = ("validation", "test")
-    values = np.concatenate([predict_logits(model, _plain_batches(prepared, split)) for split in splits])
-    column = prepared.dataset.table["split"].to_numpy()
-    rows = np.concatenate([np.flatnonzero(column == split) for split in splits])
-    described = replace(prepared.dataset, images=None, paths=(), bundle=None, rows=()).take(rows)
-    predictions = make_predictions(described, values)
-    write_predictions(predictions, run / "predictions.csv", values)
-    metrics: dict[str, Any] = dict(evaluate(predictions))
-    if prepared.dataset.limit is not None:
-        metrics["ideal_observer"] = {"auroc": prepared.dataset.limit}
-    return metrics
 
 
 def _without_groups(dataset: Dataset) -> Dataset:
-    """Give a data set whose table holds only what every epoch's score needs."""
+    """Give a data set whose table holds only what every validation's score needs."""
     return replace(dataset, table=dataset.table[["id", "split", "label"]])

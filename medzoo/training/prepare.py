@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import platform
-import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import medzoo
+import numpy as np
+from numpy.typing import NDArray
+
 from medzoo.contracts import Preprocessing, find_preprocessing
 from medzoo.data.dataset import Dataset
 from medzoo.data.feeding.pipeline import check_channels
 from medzoo.errors import ConfigError, PlanError, WeightsError
 from medzoo.models.catalog import check_drop_path, find_model
 from medzoo.models.describe import describe
-from medzoo.specs import ModelSpec, check_input_size, choose_head, write_network_name
+from medzoo.specs import HEAD, ModelSpec, check_input_size, choose_head
 from medzoo.tensors import Source, source_from_arrays
 from medzoo.training.config import read_config
-from medzoo.training.feeding import Feeding, check_feeding, describe_feeding, find_unbalanced
+from medzoo.training.feeding import Feeding, check_feeding, find_unbalanced
 from medzoo.training.intake import DEFAULT_DATA, admit_images, find_doubts, open_data
+from medzoo.training.monitoring.guard import check_watchers
+from medzoo.training.monitoring.scores import check_validation
+from medzoo.training.objective_kinds import check_objective, read_grades
+from medzoo.training.optimisation.selection import check_selection
+from medzoo.training.recipes import Facts, apply_recipe
 from medzoo.training.rundir import choose_folder
 from medzoo.training.settings import DataSection, TrainConfig, WeightsSection
-from medzoo.training.stepping.hardware import Choice, choose_precision, choose_xla, has_gpu, processor_flags
+from medzoo.training.stepping.hardware import (
+    Choice,
+    choose_acceleration,
+    choose_precision,
+    choose_xla,
+    has_gpu,
+    processor_flags,
+)
 from medzoo.transplant.modes import Recipe, choose_rules, name_target, read_recipe
 from medzoo.transplant.plan import Plan, make_plan, needs_values
-from medzoo.transplant.table import summarise_plan
 from medzoo.weights.align import align
 from medzoo.weights.cards import UNKNOWN, WeightCard, find_card, list_card_names
 from medzoo.weights.source import find_named_card, model_of, open_weights
@@ -36,9 +46,6 @@ Report = Callable[[str], None]
 
 #: The network of a run that names neither a network nor weights.
 DEFAULT_MODEL = "cbr_tiny"
-
-#: How many skipped rows are printed; all stand in the run.
-SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -53,9 +60,27 @@ class Prepared:
     plan: Plan
     precision: Choice
     xla: Choice
+    acceleration: Choice
     image_size: int
     channels: int
     warnings: tuple[str, ...] = ()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """How many batches an epoch has."""
+        images = int((self.dataset.table["split"] == "train").sum())
+        return -(-images // self.config.training.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """How many updates the run has."""
+        training = self.config.training
+        return training.steps or training.epochs * self.steps_per_epoch
+
+    @property
+    def grades(self) -> NDArray[np.float64] | None:
+        """The numbers that the classes are, where the objective is a regression."""
+        return read_grades(self.dataset.classes) if self.config.objective.kind == "regression" else None
 
     @property
     def feeding(self) -> Feeding:
@@ -72,6 +97,8 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     recipe, spec = _choose_network(weights, whole, mode)
     check_drop_path(spec, config.model.drop_path)
     choose_head(spec, config.model.head)
+    check_selection(spec.stages, config.optimizer)
+    check_watchers(config.run)
     chosen = choose_rules(recipe, spec, whole, weights.rules)
     source = source_from_arrays({}, "none")
     # A card's or tag's name is no path, also where a folder of that name lies about.
@@ -85,14 +112,18 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     elif chosen.needs_source:
         what = f"rules {weights.rules}" if weights.rules else f"mode {mode}"
         raise ConfigError(f"{what} without weights", "a card, a tag, a run or a file", "--src imagenet")
-    contract = _choose_contract(data, spec, source, card, None if card else src)
     if config.run.out is not None:
         folder = choose_folder(config.run.out, config.run.overwrite, "").resolve()
         source_path = Path(src or "/").resolve()
         if src is not None and folder in (source_path, *source_path.parents):
             raise ConfigError(f"--src {weights.src} lies in the run to be replaced", "another --out")
     dataset = open_data(data)
+    config, fewer = _apply_recipe(config, dataset, spec)
+    data = config.data
     check_feeding(dataset, config.training)
+    check_objective(dataset, config.objective, config.training)
+    check_validation(dataset, config.validation, config.schedule)
+    contract = _choose_contract(data, spec, source, card, None if card else src)
     channels = config.model.channels or dataset.channels
     check_channels(dataset, channels)
     inherited = source.head if source.model == spec.name else ""
@@ -117,6 +148,7 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     warnings = _question_contract(data, card, contract)
     warnings += find_doubts(dataset, contract, size, channels, data.strict)
     warnings += find_unbalanced(dataset, config.training)
+    warnings += fewer
     gpu = has_gpu()
     resolved = config.model_copy(
         update={
@@ -143,9 +175,40 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
             ),
         }
     )
-    precision = choose_precision(config.training.precision, processor_flags(), gpu)
-    xla = choose_xla(config.training.xla, gpu)
-    return Prepared(resolved, dataset, spec, contract, source, plan, precision, xla, size, channels, warnings)
+    training = config.training
+    precision = choose_precision(training.precision, processor_flags(), gpu, spec.family)
+    xla = choose_xla(training.xla, gpu)
+    acceleration = choose_acceleration(training.accelerate, gpu)
+    return Prepared(
+        resolved,
+        dataset,
+        spec,
+        contract,
+        source,
+        plan,
+        precision,
+        xla,
+        acceleration,
+        size,
+        channels,
+        warnings,
+    )
+
+
+def _apply_recipe(
+    config: TrainConfig, dataset: Dataset, spec: ModelSpec
+) -> tuple[TrainConfig, tuple[str, ...]]:
+    """Fill what nobody gave by the recipe; a batch holds no more images than there are, which is warned of."""
+    images = int((dataset.table["split"] == "train").sum())
+    names = tuple(stage.name for stage in spec.stages if stage.name != HEAD)
+    height, width = dataset.size[:2]
+    config = apply_recipe(config, Facts(images, (height, width), spec.is_cut, names))
+    asked = config.training.batch_size
+    if asked <= images:
+        return config, ()
+    training = config.training.model_copy(update={"batch_size": images})
+    warning = f"{images} training images are fewer than a batch of {asked}: every update uses all of them"
+    return config.model_copy(update={"training": training}), (warning,)
 
 
 def _choose_network(weights: WeightsSection, whole: ModelSpec, mode: str) -> tuple[Recipe, ModelSpec]:
@@ -217,64 +280,3 @@ def choose_size(spec: ModelSpec, dataset: Dataset) -> int:
         return dataset.size[0]
     size = min(max(dataset.size), spec.input_size) + spec.multiple // 2
     return max(spec.smallest_input, size - size % spec.multiple)
-
-
-def name_run(prepared: Prepared) -> str:
-    """Name a run after its data, network, mode and seed."""
-    weights, training = prepared.config.weights, prepared.config.training
-    data = re.sub(r"[^\w.-]+", "-", prepared.dataset.name.removesuffix(".csv").removesuffix(".npz"))
-    return f"{data}-{write_network_name(prepared.spec.name)}-{weights.mode}-{training.seed}"
-
-
-def announce(prepared: Prepared, is_given: bool, say: Report) -> None:
-    """Say what was decided, and what the data set warns of."""
-    data, config = prepared.dataset, prepared.config
-    counts = data.table["split"].value_counts()
-    if not is_given:
-        say(
-            "no data given: the built-in phantom, a faint lesion in power-law noise whose best possible AUROC is known"
-        )
-    sizes = ", ".join(f"{counts.get(split, 0):,} {split}" for split in ("train", "validation", "test"))
-    two = data.exclusive and len(data.classes) == 2
-    positive = f"; {data.classes[-1]!r} is the positive one" if two else ""
-    kind = "classes" if data.exclusive else "labels, several per image,"
-    say(f"data {data.name}: {sizes}; {kind} {', '.join(map(repr, data.classes))}{positive}")
-    for note in data.notes:
-        say(f"note: {note}")
-    for line in data.skipped[:SHOWN]:
-        say(f"skipped: {line}")
-    if len(data.skipped) > SHOWN:
-        say(f"skipped: {len(data.skipped) - SHOWN} more, listed in the run's environment.json")
-    fed = describe_feeding(config.training)
-    if fed:
-        say(f"training images: {fed}")
-    shape = f"{prepared.image_size}×{prepared.image_size}×{prepared.channels}"
-    say(f"network {prepared.spec.name}, {shape}, input contract {prepared.preprocessing.name}")
-    for text in prepared.warnings:
-        say(f"warning: {text}")
-    for note in prepared.source.notes:
-        say(f"note: {note}")
-    origin = f"{prepared.source.origin}, " if config.weights.src else ""
-    mode = f"rules {config.weights.rules}" if config.weights.rules else f"mode {config.weights.mode}"
-    say(f"weights {origin}{mode}: {summarise_plan(prepared.plan)}")
-    say(f"precision {prepared.precision.value} ({prepared.precision.reason})")
-    say(f"XLA {prepared.xla.value} ({prepared.xla.reason})")
-
-
-def describe_environment(prepared: Prepared) -> dict[str, Any]:
-    """Say what the numbers were made with."""
-    packages = ("tensorflow", "keras", "numpy", "scikit-learn")
-    return {
-        "medzoo": medzoo.__version__,
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-        "machine": platform.machine(),
-        "precision": {"value": prepared.precision.value, "reason": prepared.precision.reason},
-        "xla": {"value": prepared.xla.value, "reason": prepared.xla.reason},
-        "preprocessing": asdict(prepared.preprocessing) | {"range": prepared.preprocessing.range},
-        "table_digest": prepared.dataset.digest,
-        "augmentation": describe_feeding(prepared.config.training),
-        "skipped": {"count": len(prepared.dataset.skipped), "rows": list(prepared.dataset.skipped)},
-        "notes": list(prepared.dataset.notes),
-        "warnings": list(prepared.warnings),
-    }

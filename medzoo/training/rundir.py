@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
+import fcntl
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from medzoo.outputs import write_text
 #: Bytes that must be free where a run begins.
 LEAST_FREE = 50 * 2**20
 
-#: Every file that a run may hold; `--overwrite` replaces folders of these and no others.
+#: Every file and folder that a run may hold; `--overwrite` replaces folders of these and no others.
 FILES = (
     "config.toml",
     "plan.json",
@@ -25,6 +27,10 @@ FILES = (
     "best.weights.h5",
     "predictions.csv",
     "metrics.json",
+    "curves.png",
+    "events",
+    "checkpoints",
+    "lock",
 )
 
 
@@ -75,11 +81,11 @@ def _is_ours(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def open_run(folder: Path) -> Iterator[Run]:
-    """Make a run's folder; an earlier run there is set aside first, and removed once the new one is done.
+def open_run(folder: Path, files: Mapping[str, str]) -> Iterator[Run]:
+    """Make a run's folder, whole with its first files; an earlier run there is set aside until the new one is done.
 
-    If the new run ends before its first epoch, the earlier one is put back. If it ends later, both stay: the
-    earlier one as `NAME.replaced`.
+    If the new run ends before it has a history or a checkpoint, the earlier one is put back. If it ends later, both
+    stay: the earlier one as `NAME.replaced`.
 
     Raises:
         ConfigError: another process has just made the folder, or a run is still set aside from before.
@@ -92,11 +98,7 @@ def open_run(folder: Path) -> Iterator[Run]:
             f"{aside} holds a run that was being replaced", "it gone", f"to rename it, or rm -r {aside}"
         )
     try:
-        if has_earlier:
-            folder.rename(aside)
-        elif folder.exists():
-            folder.rmdir()
-        folder.mkdir(parents=True)
+        _make_folder(folder, aside if has_earlier else None, files)
     except FileExistsError as error:
         raise ConfigError(f"run {folder} was made by another process", "a new folder", "--out DIR") from error
     except OSError as error:
@@ -112,7 +114,7 @@ def open_run(folder: Path) -> Iterator[Run]:
             )
         yield Run(folder)
     except BaseException:
-        if not (folder / "history.csv").exists():
+        if not (folder / "history.csv").exists() and not any(folder.glob("checkpoints/step-*")):
             shutil.rmtree(folder)
             if has_earlier:
                 aside.rename(folder)
@@ -121,10 +123,48 @@ def open_run(folder: Path) -> Iterator[Run]:
         shutil.rmtree(aside)
 
 
-def write_history(run: Run, rows: Sequence[Mapping[str, float]]) -> None:
-    """Write the history anew, one row an epoch, so that it is whole after each."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(run / "history.csv", text.getvalue())
+def _make_folder(folder: Path, aside: Path | None, files: Mapping[str, str]) -> None:
+    """Make a folder that never exists without its files: under another name first, then renamed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+    try:
+        mask = os.umask(0)
+        os.umask(mask)
+        beside.chmod(0o777 & ~mask)
+        for name, text in files.items():
+            write_text(beside / name, text)
+        if aside is not None:
+            folder.rename(aside)
+        try:
+            beside.rename(folder)  # replaces an empty folder, and no other
+        except OSError as error:
+            if folder.exists():
+                raise FileExistsError(error.errno, error.strerror, str(folder)) from error
+            raise
+    finally:
+        if beside.exists():
+            shutil.rmtree(beside)
+
+
+@contextlib.contextmanager
+def lock_run(run: Run) -> Iterator[None]:
+    """Hold a run while a process works on it; the system lets go of it however the process ends.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    with (run / "lock").open("a") as stream:
+        for patience in (True, True, False):
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if patience:  # somebody may only be looking whether it is held
+                    time.sleep(0.1)
+                    continue
+                raise ConfigError(
+                    f"another process trains in {run.path}",
+                    "a run that nobody works on",
+                    "to wait for it, or another --out",
+                ) from error
+        yield

@@ -142,7 +142,7 @@ class TrainingSection(Section):
     warmup: float = Field(default=0.1, ge=0, lt=1, description="share of all steps")
     seed: int = Field(default=0, ge=0, lt=2**32)
     batch_norm: Literal["recalibrate", "train", "frozen"] = "recalibrate"
-    augment: str = Field(default="none", description="none, light, medical, bit or randaugment")
+    augment: str = Field(default="none", description="a recipe of medzoo/data/feeding/augment_recipes.py")
     flips: Literal["none", "horizontal", "both"] | None = Field(
         default=None, description="mirrored images; None is the recipe's own"
     )

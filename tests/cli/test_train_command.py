@@ -24,6 +24,9 @@ FILES = {
     "best.weights.h5",
     "predictions.csv",
     "metrics.json",
+    "curves.png",
+    "checkpoints",
+    "lock",
 }
 QUICK = ("--epochs", 1, "--model", "cbr_tiny", "--precision", "float32", "--batch-size", 8)
 
@@ -51,17 +54,21 @@ def test_a_folder_becomes_a_whole_run(medzoo_command: Callable, image_folder: Pa
     assert json.loads(again.out) == metrics
 
 
+def _read_files(run: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
 def test_a_run_is_never_overwritten_unasked(medzoo_command: Callable, image_folder: Path) -> None:
     arguments = ("train", "--data", image_folder, *QUICK, "--out", "run")
     assert medzoo_command(*arguments).code == 0
-    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    before = _read_files(Path("run"))
     refused = medzoo_command(*arguments, "--seed", 1)
     assert refused.code == 1
     assert "--overwrite" in refused.err
-    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+    assert _read_files(Path("run")) == before
     # With --overwrite, but a mistake elsewhere: the old run stays.
     assert medzoo_command(*arguments, "--overwrite", "--mode", "stats").code == 1
-    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+    assert _read_files(Path("run")) == before
     assert medzoo_command(*arguments, "--overwrite", "--seed", 1).code == 0
     assert "seed = 1" in (Path("run") / "config.toml").read_text()
 
@@ -222,8 +229,10 @@ def test_one_class_in_the_test_split_is_nan_with_the_reason(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interruption_leaves_a_readable_run(name: str, image_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 1), ("SIGTERM", 0)])
+def test_a_signal_leaves_a_run_that_goes_on(
+    name: str, code: int, medzoo_command: Callable, image_folder: Path, tmp_path: Path
+) -> None:
     arguments = ("train", "--data", image_folder, *QUICK, "--epochs", 100000, "--out", "run")
     command = [sys.executable, "-m", "medzoo.cli", *map(str, arguments)]
     process = subprocess.Popen(
@@ -238,12 +247,14 @@ def test_an_interruption_leaves_a_readable_run(name: str, image_folder: Path, tm
     while not (history.exists() and len(history.read_text().splitlines()) > 3) and time.time() < deadline:
         assert process.poll() is None
         time.sleep(0.1)
+    assert "running" in medzoo_command("runs", ".").out
     process.send_signal(signal.Signals[name])
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert (
-        err.strip().splitlines()[-1].startswith("medzoo: interrupted; run keeps its history and best weights")
-    )
+    assert process.returncode == code
+    last = err.strip().splitlines()[-1]
+    assert f"stopped by {name} after step" in last
+    assert "try medzoo train --resume run" in last
+    assert "stopped" in medzoo_command("runs", ".").out
     assert "Traceback" not in err
     rows = list(csv.DictReader(history.open()))
     assert len(rows) >= 3

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import medzoo
-from medzoo.errors import ConfigError, TrainingError
+from medzoo.errors import ConfigError
 from medzoo.training.rundir import FILES, Run, choose_folder, open_run
 from medzoo.training.stepping.hardware import choose_precision, choose_xla
 
-
-def test_cosine_rises_then_falls_to_zero() -> None:
-    from medzoo.training.optimisation.schedules import make_cosine
-
-    schedule = make_cosine(2e-3, steps=200, warmup=0.25)
-    rates = [float(schedule(step)) for step in range(201)]
-    assert rates[0] == 0
-    assert rates[25] == pytest.approx(1e-3)
-    assert max(rates) == pytest.approx(2e-3)
-    assert rates.index(max(rates)) == 50
-    assert rates[125] == pytest.approx(1e-3, rel=1e-5)
-    assert rates[200] == pytest.approx(0, abs=1e-9)
-    assert float(make_cosine(2e-3, steps=200, warmup=0.0)(0)) == pytest.approx(2e-3)
+SETTINGS = {"config.toml": ""}
 
 
 @pytest.mark.parametrize(
@@ -76,8 +65,8 @@ def _write_run(folder: Path) -> None:
 
 def test_an_earlier_run_is_replaced_when_the_new_one_is_done(tmp_path: Path) -> None:
     _write_run(tmp_path / "run")
-    with open_run(tmp_path / "run") as run:
-        assert list((tmp_path / "run").iterdir()) == []
+    with open_run(tmp_path / "run", SETTINGS) as run:
+        assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["config.toml"]
         (run / "metrics.json").write_text("new")
     assert (tmp_path / "run" / "metrics.json").read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
@@ -85,7 +74,7 @@ def test_an_earlier_run_is_replaced_when_the_new_one_is_done(tmp_path: Path) -> 
 
 def test_an_earlier_run_comes_back_when_nothing_was_learnt(tmp_path: Path) -> None:
     _write_run(tmp_path / "run")
-    with pytest.raises(FileNotFoundError), open_run(tmp_path / "run") as run:
+    with pytest.raises(FileNotFoundError), open_run(tmp_path / "run", SETTINGS) as run:
         (run / "absent").read_text()
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
     assert (tmp_path / "run" / "metrics.json").read_text() == "old"
@@ -98,68 +87,65 @@ def test_both_runs_stay_when_the_new_one_breaks_off(tmp_path: Path) -> None:
         (run / "history.csv").write_text("one epoch")
         (run / "absent").read_text()
 
-    with pytest.raises(FileNotFoundError), open_run(tmp_path / "run") as run:
+    with pytest.raises(FileNotFoundError), open_run(tmp_path / "run", SETTINGS) as run:
         break_off(run)
     assert (tmp_path / "run" / "history.csv").exists()
     assert (tmp_path / "run.replaced" / "metrics.json").read_text() == "old"
-    with pytest.raises(ConfigError, match="rm -r"), open_run(tmp_path / "run"):
+    with pytest.raises(ConfigError, match="rm -r"), open_run(tmp_path / "run", SETTINGS):
         pass
 
 
-def _score(tmp_path: Path, labels: list[str], epochs: list[list[float]]) -> object:
+def _score(labels: list[int], epochs: list[list[float]], **options: object) -> Any:
     """Run the callback over scripted epochs; each epoch gives a logit per validation row."""
-    import pandas as pd
+    targets = np.eye(2, dtype=np.float32)[labels]
+    score = medzoo.ExactScore([(None, targets)], **options)
 
-    from medzoo.data.dataset import Dataset
-    from medzoo.training.monitoring.callbacks import ValidationScore
+    class Scripted:
+        """A model whose outputs are known."""
 
-    count = len(labels)
-    table = pd.DataFrame({"id": [str(i) for i in range(count)], "split": "validation", "label": labels})
-    images = np.zeros((count, 32, 32, 1), np.float32)
-    data = Dataset("d", ("a", "b"), table, 1, (32, 32), None, images=images)
-    model = medzoo.build("cbr_tiny", classes=2, channels=1, input_size=32)
-    model.compile(optimizer="sgd", loss="mse")
-    score = ValidationScore(Run(tmp_path), data, [(None, None)], images=1)
-    logits = iter([np.array([[0.0, value] for value in row]) for row in epochs])
-    model.predict_on_batch = lambda images: next(logits)
-    score.set_model(model)
+        stop_training = False
+        logits = iter([np.array([[0.0, value] for value in row]) for row in epochs])
+
+        def predict_on_batch(self, images: object) -> np.ndarray:
+            """Give the next epoch's outputs."""
+            return next(self.logits)
+
+    score.set_model(Scripted())
     for epoch in range(len(epochs)):
-        score.on_epoch_begin(epoch)
-        score.on_epoch_end(epoch, {"loss": 1.0})
+        if not score.model.stop_training:
+            score.on_epoch_end(epoch, {"loss": 1.0})
     return score
 
 
-def test_the_best_epoch_is_by_auroc_then_by_loss(tmp_path: Path) -> None:
-    labels = ["a", "a", "b", "b"]
+def test_the_best_epoch_is_by_auroc_then_by_loss() -> None:
     worse, good, better_loss = [1, 2, 1, 2], [-1, 0, 1, 2], [-3, -3, 3, 3]
-    score = _score(tmp_path, labels, [worse, good, better_loss, worse])
+    score = _score([0, 0, 1, 1], [worse, good, better_loss, worse])
     assert score.best_epoch == 3
     assert [row["val_auroc"] for row in score.history] == [0.5, 1.0, 1.0, 0.5]
 
 
-def test_the_score_is_exact_where_200_thresholds_would_not_be(tmp_path: Path) -> None:
+def test_the_score_is_exact_where_200_thresholds_would_not_be() -> None:
     # All scores within one of 200 thresholds' steps: a binned AUROC is .5, the exact one is 1.
-    score = _score(tmp_path, ["a"] * 5 + ["b"] * 5, [[i * 1e-4 for i in range(10)]])
+    score = _score([0] * 5 + [1] * 5, [[i * 1e-4 for i in range(10)]])
     assert score.history[0]["val_auroc"] == 1.0
 
 
-def test_one_class_in_validation_falls_back_on_the_loss(tmp_path: Path) -> None:
-    score = _score(tmp_path, ["b", "b"], [[1, 1], [3, 3], [2, 2]])
+def test_one_class_in_validation_falls_back_on_the_loss() -> None:
+    score = _score([1, 1], [[1, 1], [3, 3], [2, 2]])
     assert math.isnan(score.history[0]["val_auroc"])
     assert score.best_epoch == 2
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_epoch(tmp_path: Path) -> None:
-    from medzoo.training.monitoring.callbacks import ValidationScore
-
-    score = ValidationScore(Run(tmp_path), None, [], images=1)  # type: ignore[arg-type]
-    score.on_epoch_begin(4)
-    with pytest.raises(TrainingError, match="epoch 5"):
-        score.on_epoch_end(4, {"loss": math.nan})
+def test_the_callback_stops_early_and_says_when_a_score_was_reached() -> None:
+    flat = [[0.0, 1.0]] * 5
+    score = _score([0, 1], flat, early_stopping=2, until="auroc=1")
+    assert len(score.history) == 1  # reached at once
+    assert score.crossing() == {"metric": "auroc", "value": 1.0, "step": 1, "validated_at": 1}
+    assert len(_score([1, 0], flat, early_stopping=2).history) == 3
 
 
 def test_best_weights_restore_the_model_and_carry_keras_paths(tmp_path: Path) -> None:
-    from medzoo.training.monitoring.callbacks import save_weights
+    from medzoo.training.monitoring.scores import save_weights
 
     model = medzoo.build("cbr_tiny", classes=2, channels=1, input_size=32)
     save_weights(model, Run(tmp_path))

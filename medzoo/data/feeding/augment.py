@@ -7,10 +7,10 @@ keep their steps.  The same seed gives the same image, in any process and howeve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from medzoo.data.dataset import BYTE_RANGE
+from medzoo.data.feeding.augment_recipes import FLIPS, MAGNITUDES, RECIPES, VOLUME_RECIPES, Flips, Recipe
 from medzoo.data.feeding.image_operations import (
     BRIGHTEST,
     GEOMETRY,
@@ -20,6 +20,7 @@ from medzoo.data.feeding.image_operations import (
     make_crop,
     make_flip,
     make_operation,
+    make_resized_crop,
     make_warp,
 )
 from medzoo.errors import ConfigError, nearest
@@ -27,71 +28,9 @@ from medzoo.errors import ConfigError, nearest
 #: (image float32 (height, width, channels) or (depth, height, width, channels), seed int32 or uint32 (2,)) → image.
 Augment = Callable[[Any, Any], Any]
 
-#: "horizontal" mirrors left and right; "both" every axis, a volume's depth too.
-Flips = Literal["none", "horizontal", "both"]
-FLIPS: tuple[Flips, ...] = ("none", "horizontal", "both")
-
 Size = TypeVar("Size", int, tuple[int, ...])
-MAGNITUDES = 10
 MARGIN = 32  # pixels that BiT's crops leave, of 160 and of 512 alike
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is done to an image: operations with their full strengths, in order.
-
-    `flips` are the recipe's own, where nobody says otherwise.  With `chosen`, that many of the operations are
-    drawn for each image, at a part of their strengths: `magnitude` of 10.
-    """
-
-    operations: tuple[tuple[str, float], ...] = ()
-    flips: Flips = "none"
-    crops: bool = False
-    chosen: int = 0
-    magnitude: int = MAGNITUDES
-
-
-#: Strengths are degrees for rotation, else parts of a side or of the range of values.
-#: "medical" has no flips of its own: a mirrored chest has its heart on the right, and R and L change sides.
-#: "bit" is BiT-HyperRule (Kolesnikov et al., 2020).  "randaugment" follows Cubuk et al. (2020) with the
-#: operations that keep fractions: no equalisation, no posterisation; nor inversion, which changes what bright means.
-RECIPES: Mapping[str, Recipe] = {
-    "none": Recipe(),
-    "light": Recipe((("shift", 0.05), ("zoom", 0.1)), "horizontal"),
-    "medical": Recipe(
-        (
-            ("rotate", 10.0),
-            ("shift", 0.05),
-            ("zoom", 0.1),
-            ("brightness", 0.1),
-            ("contrast", 0.2),
-            ("noise", 0.02),
-        )
-    ),
-    "bit": Recipe(flips="horizontal", crops=True),
-    "randaugment": Recipe(
-        (
-            ("rotate", 30.0),
-            ("shift", 0.3),
-            ("shear", 0.3),
-            ("zoom", 0.3),
-            ("brightness", 0.4),
-            ("contrast", 0.6),
-            ("sharpness", 0.9),
-            ("stretch", 1.0),
-            ("colour", 0.9),
-        ),
-        "horizontal",
-        chosen=2,
-        magnitude=5,
-    ),
-}
-
-#: The recipes there are for volumes, which nothing here turns or moves.
-VOLUME_RECIPES: Mapping[str, Recipe] = {
-    "none": Recipe(),
-    "light": Recipe((("brightness", 0.1), ("contrast", 0.1)), "horizontal"),
-}
 
 WORDS: Mapping[str, str] = {
     "rotate": "rotation by up to {:g}°",
@@ -146,7 +85,11 @@ def describe_augment(
     if recipe.chosen:
         words = [f"{recipe.chosen} of ({'; '.join(words)}) for each image"]
     if recipe.crops:
-        words.append("random crops of a larger image")
+        words.append(
+            f"crops of {recipe.least_area:.0%} to 100% of the area"
+            if recipe.least_area
+            else "random crops of a larger image"
+        )
     return f"{name}: {', '.join([*words, WORDS[choose_flips(recipe, flips)]])}"
 
 
@@ -265,7 +208,9 @@ def list_movements(recipe: Recipe, flips: Flips, sides: tuple[int, ...]) -> list
     """
     movements = []
     if recipe.crops:
-        movements.append((0, make_crop(*sides)))
+        height, width = sides
+        cut = make_resized_crop(height, width, recipe.least_area)
+        movements.append((0, cut if recipe.least_area else make_crop(height, width)))
     if flips != "none":
         last = len(sides) - 1
         movements.append((1, make_flip([last] if flips == "horizontal" else range(last, -1, -1))))

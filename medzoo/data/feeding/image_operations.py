@@ -141,6 +141,29 @@ def make_crop(height: int, width: int) -> Operation:
     return apply
 
 
+def make_resized_crop(height: int, width: int, least_area: float) -> Operation:
+    """Make a cut of an image at a place, of an area and of a shape drawn at random, brought to height and width.
+
+    The area is drawn evenly from `least_area` to 1 of the image's, the logarithm of width ÷ height evenly between
+    those of 3/4 and 4/3; a side that would be longer than the image's is the image's (Szegedy et al., 2015).
+    """
+    import tensorflow as tf
+
+    def apply(image: Any, seed: Any) -> Any:
+        """Cut one image, and resize the cut with bilinear interpolation."""
+        area, shape, down, right = tf.unstack(tf.random.stateless_uniform((4,), seed))
+        area = least_area + (1.0 - least_area) * area
+        ratio = tf.exp((2.0 * shape - 1.0) * math.log(4 / 3))
+        tall = tf.minimum(tf.sqrt(area / ratio), 1.0)
+        wide = tf.minimum(tf.sqrt(area * ratio), 1.0)
+        top, left = down * (1.0 - tall), right * (1.0 - wide)
+        box = tf.stack([top, left, top + tall, left + wide])
+        cut = tf.image.crop_and_resize(image[None], box[None], [0], (height, width))[0]
+        return tf.ensure_shape(cut, (height, width, image.shape[-1]))
+
+    return apply
+
+
 def list_strengths(kind: str, strength: float) -> list[float]:
     """List an operation's full strengths as a warp's six numbers; those of an operation on grey values are 0.
 

@@ -9,7 +9,12 @@ import numpy as np
 from medzoo.data.dataset import Dataset
 from medzoo.data.feeding.throughput import Step
 from medzoo.specs import ModelSpec
-from medzoo.training.stepping.hardware import choose_precision, choose_xla, processor_flags
+from medzoo.training.stepping.hardware import (
+    choose_acceleration,
+    choose_precision,
+    choose_xla,
+    processor_flags,
+)
 
 
 def make_step(
@@ -20,13 +25,16 @@ def make_step(
 
     from medzoo.models.build import build
     from medzoo.training.objectives import make_loss
+    from medzoo.training.stepping.acceleration import accelerate
 
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(choose_precision(precision, processor_flags(), gpu).value)
+    keras.config.set_dtype_policy(choose_precision(precision, processor_flags(), gpu, spec.family).value)
     try:
         network = build(spec, len(dataset.classes), channels, image_size)
     finally:
         keras.config.set_dtype_policy(policy)
+    if choose_acceleration("auto", gpu).value == "on":
+        accelerate(network)
     network.compile(
         optimizer=keras.optimizers.AdamW(1e-4),
         loss=make_loss(dataset.exclusive),

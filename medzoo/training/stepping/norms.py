@@ -1,15 +1,67 @@
-"""Batch norm's moving statistics, measured anew before they are used."""
+"""Batch norm's moving statistics: measured anew before they are used, kept as they are, or measured while frozen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 import numpy as np
 
+from medzoo.training.stepping.norm_call import (
+    drop_idle_call,
+    find_call,
+    find_norms,
+    forget_compiled,
+    take_call,
+)
+
 #: Batches that the statistics are measured on; more change the third digit at most.
 BATCHES = 50
+
+
+def freeze_statistics(model: Any) -> Any:
+    """Let every batch norm always use and keep its stored statistics, while γ and β learn; gives the model itself.
+
+    In place, like `accelerate`, with which it goes together: what is saved is what the plain model saves. The model
+    is one again that trains as any other after `release_statistics`.
+
+    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(epsilon=0.0)])
+    >>> freeze_statistics(model)(np.float32([[1, 2, 3], [5, 6, 7]]), training=True).numpy()[1].tolist()
+    [5.0, 6.0, 7.0]
+    """
+    for layer in find_norms(model):
+        take_call(layer).statistics = "stored"
+    forget_compiled(model)
+    return model
+
+
+def keep_measuring(layers: Iterable[Any]) -> None:
+    """Let the batch norms among some layers normalise by the batch, and store what they measure, though frozen.
+
+    Keras runs a batch norm with `trainable=False` in inference mode. PyTorch does not: frozen there are γ and β
+    alone, and in training the statistics follow the data on.
+
+    >>> norm = keras.layers.BatchNormalization(momentum=0.0, trainable=False)
+    >>> keep_measuring([norm])
+    >>> _ = norm(np.float32([[1], [3]]), training=True)
+    >>> norm.moving_mean.numpy().tolist()
+    [2.0]
+    """
+    for layer in layers:
+        for norm in find_norms(layer):
+            take_call(norm).statistics = "batch"
+
+
+def release_statistics(model: Any) -> Any:
+    """Undo `freeze_statistics` and `keep_measuring`: batch norms use what Keras's use; gives the model itself."""
+    for layer in find_norms(model):
+        call = find_call(layer)
+        if call is not None:
+            call.statistics = "keras"
+            drop_idle_call(layer)
+    forget_compiled(model)
+    return model
 
 
 def make_recalibration(model: keras.Model, batches: Any) -> Callable[[], None] | None:
@@ -21,22 +73,33 @@ def make_recalibration(model: keras.Model, batches: Any) -> Callable[[], None] |
     predictions in inference mode did not differ in the seventh digit. The statistics are those of all values in
     up to 50 batches, with the current weights: mean E[μ] and variance E[σ² + μ²] − E[μ]² over batches of mean
     μ and variance σ² (PreciseBN of Wu & Johnson 2021, arXiv 2105.07576, in the form for batches of any size).
-    Returns None for a model without batch norm that learns.
+    Batch norms that use their stored statistics in training keep them: which these are is asked at every call, as
+    layers may be frozen and unfrozen. Returns None for a model without batch norm that could ever be measured.
     """
-    layers = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-    ]
-    if not layers:
+    norms = [layer for layer in find_norms(model) if not _keeps_statistics(layer)]
+    if not norms:
         return None
     import tensorflow as tf
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def forward(images: Any) -> None:
-        model(images, training=True)
+    forwards: dict[tuple[int, ...], Any] = {}
+
+    def make_forward() -> Any:
+        """Compile a pass through the network as it is trained."""
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+        def forward(images: Any) -> None:
+            """Pass a batch through the network."""
+            model(images, training=True)
+
+        return forward
 
     def recalibrate() -> None:
+        """Measure, and store what was measured."""
+        layers = [layer for layer in norms if _is_measured(layer)]
+        if not layers:
+            return
+        # Which layers measure is part of what was traced.
+        forward = forwards.setdefault(tuple(map(id, layers)), make_forward())
         momenta = [layer.momentum for layer in layers]
         sums = [np.zeros((2, layer.moving_mean.shape[0]), np.float64) for layer in layers]
         count = 0
@@ -60,3 +123,17 @@ def make_recalibration(model: keras.Model, batches: Any) -> Callable[[], None] |
             layer.moving_variance.assign(np.maximum(square - mean**2, 0).astype(np.float32))
 
     return recalibrate
+
+
+def _keeps_statistics(layer: Any) -> bool:
+    """Tell whether a batch norm uses its stored statistics whether it is frozen or not."""
+    call = find_call(layer)
+    return call is not None and call.statistics == "stored"
+
+
+def _is_measured(layer: Any) -> bool:
+    """Tell whether a batch norm measures its batches as things are."""
+    call = find_call(layer)
+    return not _keeps_statistics(layer) and (
+        layer.trainable or (call is not None and call.statistics == "batch")
+    )
