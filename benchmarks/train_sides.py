@@ -114,7 +114,6 @@ def serve_keras(name: str, size: int, batch: int, folder: str, precision: str, a
         image_size=(size, size),
         verbose=False,
     )
-    # Keras's own flipping layer costs nearly a millisecond a batch as this function does.
     pictures = pictures.map(
         lambda images, labels: (tf.image.random_flip_left_right(images / 127.5 - 1), labels),
         num_parallel_calls=tf.data.AUTOTUNE,

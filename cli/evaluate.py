@@ -35,7 +35,9 @@ def command(predictions: str, as_json: bool, seed: int, replicates: int) -> None
 
     loaded = load_predictions(predictions)
     if not len(loaded.annotated()):
-        raise DataError(f"{predictions} has no labels", "a label in some rows", "medzoo predict on labelled data")
+        raise DataError(
+            f"{predictions} has no labels", "a label in some rows", "medzoo predict on labelled data"
+        )
     metrics: dict[str, Any] = dict(evaluate(loaded, replicates=replicates, seed=seed))
     ideal = _read_ideal_observer(predictions)
     if ideal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -170,10 +171,18 @@ def command(
     if ignore:
         settings.append(("weights.ignore", ignore))
     # Batch systems end a job with SIGTERM: it is met as Ctrl-C is.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    terminated = _note_termination()
     if config is not None and config.suffix != ".toml":
         raise ConfigError(f"{config} is no .toml", "a configuration before the options", f"--data {config}")
     base = read_config(config).model_dump(exclude_unset=True) if config else {}
+    if any(key == "training.recipe" for key, _ in settings) and "steps_per_execution" in base.get(
+        "training", {}
+    ):
+        raise ConfigError(
+            f"--recipe with {config}, which names every setting already",
+            "a file of the settings that were given",
+            "the options that began the run",
+        )
     checked = make_config(base, settings)
     has_given = config is not None or bool(settings)
     with mute_native_notices():
@@ -193,9 +202,31 @@ def command(
         # A batch system that ends a job and starts it again has not met a failure.
         print_note(str(stopped))
         return
+    except KeyboardInterrupt as interrupted:
+        if not (terminated and "--resume" in str(interrupted)):
+            raise
+        print_note(str(interrupted))
+        return
+    from medzoo.training.stepping.distribution import is_follower
+
+    if is_follower():  # the chief says everything
+        return
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     if as_json:
         print_json(metrics)
     else:
         print_metrics(metrics)
         click.echo(run.path)
+
+
+def _note_termination() -> list[int]:
+    """Let SIGTERM interrupt as Ctrl-C does; gives a list that is not empty once it has come."""
+    terminated: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        """Note it, and interrupt."""
+        terminated.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    return terminated

@@ -1,9 +1,9 @@
 """Kill a training at random moments, let it go on, and compare it bit for bit: `python tests/kill.py --times 20`.
 
-Shuffling, dropout, augmentation, an average of weights, plateaus and early stopping are on; float32, XLA off. Each
-trial starts a run, sends SIGKILL at a moment drawn between its start and the time that the whole run takes, and
-resumes it; some trials are killed again while they resume. What must be equal: best weights, predictions, metrics,
-the history but for its times, and what the last checkpoint holds.
+Shuffling, dropout, augmentation, mixing, oversampling, accumulation, an average of weights, plateaus and early stopping
+are on; float32, XLA off. Each trial starts a run, sends SIGKILL a drawn moment after a drawn step, and resumes it; some
+are killed again while they go on. What must be equal: best weights, predictions, metrics, the history but for its
+times, and what the last checkpoint holds.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 _OPTIONS = """
-    --model cbr_tiny --epochs 6 --batch-size 8 --precision float32 --xla off --image-size 32 --augment medical
-    --schedule plateau --early-stopping 5 --set model.dropout=0.3 --set optimizer.average=0.9
-    --set schedule.patience=1 --set schedule.factor=0.5 --set validation.every=0.5
-    --set run.checkpoint_minutes=0.005
+    --model cbr_tiny --epochs 10 --batch-size 8 --precision float32 --xla off --image-size 32 --augment medical
+    --balance oversample --mix mixup --accumulate 2 --schedule plateau --early-stopping 12
+    --set model.dropout=0.3 --set optimizer.average=0.9 --set schedule.patience=1 --set schedule.factor=0.5
+    --set validation.every=0.5 --set run.checkpoint_minutes=0.000001
 """
 SETTINGS = _OPTIONS.split()
 #: Columns that measure time.
@@ -48,6 +48,12 @@ def start(*arguments: str) -> subprocess.Popen[bytes]:
     """Start `medzoo train`."""
     command = [sys.executable, "-m", "medzoo.cli", "train", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def find_step(run: Path) -> int:
+    """Find the last step of which a run has a checkpoint; −1 where it has none."""
+    names = sorted(path.name for path in run.glob("checkpoints/step-*"))
+    return int(names[-1].removeprefix("step-").removesuffix(".npz")) if names else -1
 
 
 def summarise(run: Path) -> dict[str, object]:
@@ -88,33 +94,31 @@ def main() -> int:
         folder = Path(scratch)
         write_images(folder / "images")
         arguments = ["--data", str(folder / "images"), *SETTINGS]
-        begun = time.monotonic()
         whole = start(*arguments, "--out", str(folder / "whole"))
         output = whole.communicate()[0].decode()
-        seconds = time.monotonic() - begun
         if whole.returncode:
             print(output)
             return 1
         expected = summarise(folder / "whole")
-        print(f"an uninterrupted run takes {seconds:.1f} s; {expected['best'][2]} steps", flush=True)
+        steps = expected["best"][2]
+        print(f"an uninterrupted run stops after {steps} steps", flush=True)
         for trial in range(chosen.times):
             run = folder / f"run{trial}"
-            moment = float(generator.uniform(0.3, 1.0)) * seconds
             process = start(*arguments, "--out", str(run))
-            moments = [moment, *([float(generator.uniform(0.3, 0.9)) * seconds] if trial % 4 == 3 else [])]
             before = ""
-            for one in moments:
-                try:
-                    process.wait(timeout=one)
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                    process.wait()
-                steps = sorted(path.name for path in run.glob("checkpoints/step-*"))
-                before += f" killed after {one:.1f} s, {steps[-1] if steps else 'no checkpoint'};"
-                # Before the folder is there the run was never begun, and is started again.
-                again = ["--resume", str(run)] if run.exists() else [*arguments, "--out", str(run)]
+            # Every fourth is killed a second time, while it goes on.
+            for _ in range(2 if trial % 4 == 3 else 1):
+                step, delay = int(generator.integers(-1, steps + 1)), float(generator.exponential(0.1))
+                while process.poll() is None and find_step(run) < step:
+                    time.sleep(0.002)
+                time.sleep(delay)
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                before += f" killed {delay:.2f} s after step {step}, checkpoint of {find_step(run)};"
                 if (run / "metrics.json").exists():
                     break
+                # Before the folder is there the run was never begun, and is started again.
+                again = ["--resume", str(run)] if run.exists() else [*arguments, "--out", str(run)]
                 process = start(*again)
             text = process.communicate()[0].decode() if process.stdout else ""
             if not (run / "metrics.json").exists():

@@ -15,9 +15,8 @@ from medzoo.training.feeding import feed_again, feed_plain, weigh
 from medzoo.training.optimisation.averaging import WeightAverage
 from medzoo.training.optimisation.freezing import Freezing
 from medzoo.training.optimisation.groups import make_groups
-from medzoo.training.optimisation.schedules import make_schedule
 from medzoo.training.optimisation.updates import Updates, make_updates
-from medzoo.training.prepare import Prepared, Report
+from medzoo.training.prepare import Prepared, Report, make_run_schedule
 from medzoo.training.stepping.devices import Devices, synchronize_norms
 from medzoo.training.stepping.hardware import Choice
 from medzoo.training.stepping.stepper import Stepper
@@ -117,13 +116,7 @@ def _assemble(prepared: Prepared, report: Report | None, devices: Devices) -> As
     if training.batch_norm == "frozen":
         freeze_statistics(model)
     steps = prepared.steps
-    warmup = config.schedule.warmup_steps
-    schedule = make_schedule(
-        config.schedule,
-        training.learning_rate,
-        steps,
-        round(steps * training.warmup) if warmup is None else warmup,
-    )
+    schedule = make_run_schedule(config, steps)
     stages = prepared.spec.stages
     groups = make_groups(model, stages, optimizer)
     updates = make_updates(model, groups, optimizer, training, schedule)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,19 @@ FOLDER = "checkpoints"
 KEPT = 2
 
 STATE = "state.json"
+
+
+#: What a file that is not whole makes NumPy, zipfile and json say.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -53,8 +68,8 @@ def write_checkpoint(run: Path, variables: Sequence[Any], state: Mapping[str, An
         TrainingError: the disk is full, or the folder cannot be written; what was there before stays.
     """
     path = run / FOLDER / f"step-{int(state['step']):09d}.npz"
-    text = json.dumps(state, ensure_ascii=False, allow_nan=False)
     arrays = {name: np.asarray(variable.numpy()) for name, variable in name_arrays(variables)}
+    text = json.dumps(_write_floats({**state, "arrays": len(arrays)}), ensure_ascii=False, allow_nan=False)
     try:
         with write_beside(path) as beside, beside.open("wb") as stream:
             np.savez(stream, **{STATE: np.frombuffer(text.encode(), np.uint8)}, **arrays)  # type: ignore[arg-type]
@@ -91,9 +106,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        state = json.loads(arrays.pop(STATE).tobytes().decode())
-        int(state["step"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        state = _read_floats(json.loads(arrays.pop(STATE).tobytes().decode()))
+        if int(state["arrays"]) != len(arrays) or int(state["step"]) != number_of(path):
+            raise ValueError("it is not what was written")
+    except _DAMAGE as error:
         raise TrainingError(
             f"{path} is damaged ({type(error).__name__}: {error})", "a whole checkpoint"
         ) from error
@@ -107,8 +123,19 @@ def read_last(run: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
         try:
             return read_checkpoint(path), tuple(notes)
         except TrainingError as error:
-            notes.append(f"{error.found}; the checkpoint before is taken")
+            notes.append(f"{error.found}; it is left out")
     return None, tuple(notes)
+
+
+def sweep(run: Path, checkpoint: Checkpoint | None) -> None:
+    """Remove what a run that goes on from a checkpoint cannot use: later, damaged and half-written files."""
+    last = checkpoint.step if checkpoint is not None else -1
+    for path in list_checkpoints(run):
+        if number_of(path) > last:
+            path.unlink(missing_ok=True)
+    for path in (*run.glob(".part-*"), *(run / FOLDER).glob(".part-*")):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def restore(checkpoint: Checkpoint, variables: Sequence[Any]) -> None:
@@ -138,3 +165,25 @@ def _place(name: str) -> int:
     """Give a stored variable's place; its path is for people, since Keras numbers some as it likes."""
     number = name.partition("/")[0]
     return int(number) if number.isdecimal() else -1
+
+
+def _write_floats(values: Any) -> Any:
+    """Write what JSON lacks as text, at any depth: NaN and infinity."""
+    if isinstance(values, Mapping):
+        return {name: _write_floats(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_write_floats(value) for value in values]
+    if isinstance(values, float) and not math.isfinite(values):
+        return {"float": str(values)}
+    return values
+
+
+def _read_floats(values: Any) -> Any:
+    """Read what `_write_floats` wrote."""
+    if isinstance(values, Mapping):
+        if set(values) == {"float"}:
+            return float(values["float"])
+        return {name: _read_floats(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_read_floats(value) for value in values]
+    return values

@@ -38,6 +38,7 @@ def compile(  # the name that Keras's users look for
     from medzoo.training.optimisation.schedules import make_schedule
     from medzoo.training.stepping.acceleration import accelerate
     from medzoo.training.stepping.hardware import choose_acceleration, choose_xla, has_gpu
+    from medzoo.training.stepping.norms import freeze_statistics
 
     config = config or TrainConfig()
     training = config.training
@@ -53,6 +54,8 @@ def compile(  # the name that Keras's users look for
     gpu = has_gpu()
     if choose_acceleration(training.accelerate, gpu).value == "on":
         accelerate(model)
+    if training.batch_norm == "frozen":
+        freeze_statistics(model)
     model.compile(
         optimizer=_make_optimizer(config.optimizer, schedule, training.weight_decay),
         loss=make_loss(
@@ -78,6 +81,11 @@ def _refuse_unfit(config: TrainConfig) -> None:
         raise ConfigError(
             "schedule.kind = 'plateau' in a model's own fit",
             "medzoo.train, or a constant rate with keras.callbacks.ReduceLROnPlateau",
+        )
+    if config.training.recipe != "default":
+        raise ConfigError(
+            f"recipe {config.training.recipe} in a model's own fit",
+            "medzoo.train, or the settings themselves",
         )
     if config.training.accumulate > 1:
         raise ConfigError("training.accumulate in a model's own fit", "medzoo.train, or smaller batches")

@@ -54,7 +54,9 @@ def make_config(content: Mapping[str, Any], settings: Iterable[tuple[str, Any]] 
         section, _, name = key.partition(".")
         if not name:
             raise ConfigError(f"setting {key!r}", "section.key", "--set training.epochs=20")
-        merged.setdefault(section, {})[name] = value
+        if not isinstance(merged.setdefault(section, {}), dict):
+            raise ConfigError(f"{section} = {merged[section]!r}", "a section of settings", f"[{section}]")
+        merged[section][name] = value
     try:
         return TrainConfig.model_validate(merged)
     except ValidationError as error:

@@ -12,10 +12,10 @@ from medzoo.data.feeding.fetch import explain_failure
 from medzoo.errors import ConfigError, DataError, TrainingError
 from medzoo.outputs import write_text
 from medzoo.training.announcement import announce, name_run
-from medzoo.training.checkpoints import Checkpoint, read_last
+from medzoo.training.checkpoints import Checkpoint, read_last, sweep
 from medzoo.training.config import format_config, list_differences, read_config
 from medzoo.training.prepare import Prepared, Report, prepare
-from medzoo.training.rundir import Run, choose_folder, lock_run, open_run
+from medzoo.training.rundir import LOCK, Run, choose_folder, lock_run, open_run
 from medzoo.training.settings import RunSection, TrainConfig
 from medzoo.training.signals import RunStoppedError, catch_stop
 
@@ -114,11 +114,11 @@ def resume(folder: str | Path, config: TrainConfig | None = None, report: Report
         TrainingError: as `train`.
     """
     run = Run(Path(folder))
-    if not (run / "config.toml").is_file():
+    if not (run / "config.toml").is_file() or not (run / LOCK).exists():
         raise ConfigError(f"{folder} is no run", "a folder that medzoo train made", "medzoo runs runs")
     own = read_config(run / "config.toml")
     if config is not None:
-        _refuse_given(own, config, run)
+        own = _take_run_settings(own, config.run)
     if (run / "metrics.json").exists():
         raise ConfigError(
             f"run {run.path} is finished", "one that was broken off", f"medzoo evaluate {run.path}"
@@ -132,27 +132,61 @@ def resume(folder: str | Path, config: TrainConfig | None = None, report: Report
             if checkpoint is not None:
                 _refuse_changed(checkpoint, own, run)
             prepared = _prepare(own, report, devices)
+            if config is not None:
+                _refuse_given(own, config, run, prepared)
             if checkpoint is not None:
                 _check_same(checkpoint, prepared)
+            if devices.is_chief:
+                sweep(run.path, checkpoint)
         if report:
             for note in notes:
                 report(f"note: {note}")
             announce(prepared, own.data.source is not None, report)
             at = f"step {checkpoint.step:,}" if checkpoint else "the start: no checkpoint was written"
             report(f"run {run.path} goes on from {at}")
-        _work(run, prepared, report, checkpoint, devices)
+        try:
+            _work(run, prepared, report, checkpoint, devices)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"interrupted; {folder} goes on with medzoo train --resume {folder}"
+            ) from None
     return run
 
 
-def _refuse_given(own: TrainConfig, given: TrainConfig, run: Run) -> None:
+def _take_run_settings(own: TrainConfig, given: RunSection) -> TrainConfig:
+    """Give a run's configuration with what is given of how it is watched, which changes no result."""
+    strange = sorted(given.model_fields_set & {"out", "overwrite"})
+    if strange:
+        raise ConfigError(
+            f"run.{strange[0]} with a run that goes on", "it to stay where it is", "--resume alone"
+        )
+    watched = own.run.model_copy(update=given.model_dump(exclude_unset=True))
+    return own.model_copy(update={"run": watched})
+
+
+#: Settings that hold paths, which a run's own configuration makes absolute.
+_PATHS = {
+    "data": ("source", "image_folder", "splits"),
+    "weights": ("src", "rules", "classes_map"),
+}
+
+
+def _refuse_given(own: TrainConfig, given: TrainConfig, run: Run, prepared: Prepared) -> None:
     """Refuse settings given beside a run that are not its own."""
     asked = given.model_dump(mode="json", exclude={"run"}, exclude_unset=True)
     before = own.model_dump(mode="json", exclude={"run"})
     for section, settings in asked.items():
         for key, value in settings.items():
-            is_path = isinstance(value, str) and Path(value).exists()
-            asked[section][key] = str(Path(value).resolve()) if is_path else value
+            is_path = key in _PATHS.get(section, ()) and value != before[section][key]
+            if is_path and isinstance(value, str) and Path(value).exists():
+                settings[key] = str(Path(value).resolve())
         before[section] = {key: value for key, value in before[section].items() if key in settings}
+    # What a run's decisions made of a setting is that setting: the cut network, a batch of all images.
+    if asked.get("model", {}).get("name") == prepared.spec.row:
+        asked["model"]["name"] = prepared.spec.name
+    images = int((prepared.dataset.table["split"] == "train").sum())
+    if asked.get("training", {}).get("batch_size", 0) > images:
+        asked["training"]["batch_size"] = images
     _refuse(list_differences({section: before[section] for section in asked}, asked), run, "given")
 
 
@@ -199,7 +233,7 @@ def _work(
     keras.utils.set_random_seed(prepared.config.training.seed)
     keras.config.set_dtype_policy(prepared.precision.value)
     try:
-        with _explain_errors(prepared):
+        with _explain_errors(prepared, run, devices):
             _fit_and_finish(run, prepared, report, checkpoint, devices)
     finally:
         keras.config.set_dtype_policy(policy)
@@ -258,7 +292,7 @@ def _stop_if_asked(asked_by: str, run: Run) -> None:
 
 
 @contextlib.contextmanager
-def _explain_errors(prepared: Prepared) -> Iterator[None]:
+def _explain_errors(prepared: Prepared, run: Run, devices: Devices) -> Iterator[None]:
     """Say in one line what a framework's error means."""
     import tensorflow as tf
 
@@ -278,4 +312,16 @@ def _explain_errors(prepared: Prepared) -> Iterator[None]:
         broken = explain_failure(str(error.message), prepared.dataset)
         if broken is not None:
             raise broken from error
+        if devices.hosts > 1 and "Collective ops is aborted" in str(error.message):
+            raise TrainingError(
+                f"the connection between the {devices.hosts} hosts broke off",
+                "all of them at work until the last step",
+                f"what the other host says, then medzoo train --resume {run.path} on all of them",
+            ) from error
         raise TrainingError(f"TensorFlow stopped: {str(error.message).splitlines()[0]}") from error
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write in {run.path} ({error.strerror or error})",
+            "room on the disk",
+            f"to make room, then medzoo train --resume {run.path}",
+        ) from error

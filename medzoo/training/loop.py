@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from medzoo.training.predict import make_predictions
 from medzoo.training.prepare import Prepared
 from medzoo.training.rundir import Run
 from medzoo.training.signals import RunStoppedError, StopRequest
+from medzoo.training.stepping.distribution import describe_start
 
 #: How many ids of a batch an error names.
 NAMED = 8
@@ -125,7 +127,7 @@ class _Job:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go to a checkpoint's step."""
         restore(checkpoint, self.assembly.variables)
-        self.position = Position(**_read_floats(checkpoint.state["position"]))
+        self.position = Position(**checkpoint.state["position"])
         self.monitor.restore(checkpoint.state["monitor"])
         self.freeze()
 
@@ -139,13 +141,14 @@ class _Job:
         """Write a checkpoint of this step, on the chief."""
         if not self.devices.is_chief:
             return
+        self.refuse_weights()
         state = {
             "step": self.position.step,
             "steps": self.assembly.steps,
             "config": self.config.model_dump(mode="json", exclude={"run"}),
             "precision": self.prepared.precision.value,
             "table_digest": self.prepared.dataset.digest,
-            "position": _write_floats(vars(self.position)),
+            "position": vars(self.position),
             "monitor": self.monitor.state(),
         }
         write_checkpoint(self.run.path, self.assembly.variables, state)
@@ -190,9 +193,8 @@ class _Job:
         assembly, position = self.assembly, self.position
         per_epoch = assembly.steps_per_epoch
         ends = (position.step // per_epoch + 1) * per_epoch
-        due = min(
-            min((at for at in self.validations if at > position.step), default=ends), ends, assembly.steps
-        )
+        later = bisect.bisect_right(self.validations, position.step)
+        due = min(ends, assembly.steps, *self.validations[later : later + 1])
         done = assembly.stepper.run(batches, min(assembly.stepper.per_call, due - position.step))
         broken = np.flatnonzero(~np.isfinite(done.losses))
         if broken.size:
@@ -200,7 +202,7 @@ class _Job:
         count = len(done.losses)
         position.step += count
         # The mean over images: a smaller last batch counts for less.
-        position.loss_sum += float(done.losses.sum()) * done.images / count
+        position.loss_sum += float((done.losses * done.sizes).sum())
         position.loss_images += done.images
         position.seconds += done.seconds
         position.row_seconds += done.seconds
@@ -213,16 +215,35 @@ class _Job:
             watcher.stepped(progress, float(done.losses.mean()))
 
     def refuse_loss(self, step: int, loss: float) -> None:
-        """Refuse a loss that is not finite; what was checkpointed before stays."""
-        epoch, within = divmod(step, self.assembly.steps_per_epoch)
-        ids = list_batch_ids(self.prepared.dataset, self.config.training, epoch, within)
-        named = ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
+        """Refuse a loss that is not finite, of a step from 0; what was checkpointed before stays."""
         raise TrainingError(
-            f"the loss is {loss} at step {step + 1} (epoch {epoch + 1}, learning rate "
-            f"{self.assembly.updates.rate():.3g}, images {named})",
+            f"the loss is {loss} at step {step + 1} ({self.describe_batch(step)})",
             "a finite loss",
             "a lower --lr, or --clip-norm 1",
         )
+
+    def refuse_weights(self) -> None:
+        """Refuse to keep weights that are not finite: a ReLU makes 0 of NaN, and the loss does not show it.
+
+        Raises:
+            TrainingError: the first such variable is named; the checkpoint before stays.
+        """
+        for variable in self.assembly.variables:
+            values = variable.numpy()
+            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+                step = self.position.step
+                raise TrainingError(
+                    f"{variable.path} is not finite after step {step} ({self.describe_batch(step - 1)})",
+                    "finite weights",
+                    "a lower --lr, or --clip-norm 1",
+                )
+
+    def describe_batch(self, step: int) -> str:
+        """Say in which epoch, at which rate and on which images a step, counted from 0, learnt."""
+        epoch, within = divmod(step, self.assembly.steps_per_epoch)
+        ids = list_batch_ids(self.prepared.dataset, self.config.training, epoch, within)
+        named = ", ".join(ids[:NAMED]) + (f" and {len(ids) - NAMED} more" if len(ids) > NAMED else "")
+        return f"epoch {epoch + 1}, learning rate {self.assembly.updates.rate(step):.3g}, images {named}"
 
     def validate(self) -> None:
         """Score the validation images, keep the weights if they are the best, and write the history."""
@@ -246,6 +267,8 @@ class _Job:
             # Hosts may differ in a last digit; what is decided by it may not.
             scores = dict(zip(scores, self.devices.share(list(scores.values())), strict=True))
             verdict = self.monitor.update(position.step, scores)
+            if verdict.is_best:
+                self.refuse_weights()
             if verdict.is_best and self.devices.is_chief:
                 save_weights(assembly.model, self.run)
         row = {
@@ -280,49 +303,15 @@ class _Job:
         return measure_objective(self.assembly.loss, self.validation.targets, logits)
 
 
-def _list_validations(steps: int, steps_per_epoch: int, every: float) -> frozenset[int]:
-    """List the steps after which the validation images are scored; the last one always is.
+def _list_validations(steps: int, steps_per_epoch: int, every: float) -> list[int]:
+    """List the steps after which the validation images are scored, in order; the last one always is.
 
-    >>> sorted(_list_validations(10, 4, 0.5)), sorted(_list_validations(10, 4, 2))
+    >>> _list_validations(10, 4, 0.5), _list_validations(10, 4, 2)
     ([2, 4, 6, 8, 10], [8, 10])
     """
-    count = math.ceil(steps / (steps_per_epoch * every))
-    places = (round(number * steps_per_epoch * every) for number in range(1, count + 1))
-    return frozenset(min(max(place, 1), steps) for place in places) | {steps}
-
-
-def _write_floats(values: Any) -> Any:
-    """Write what JSON lacks as text, at any depth: NaN and infinity."""
-    if isinstance(values, Mapping):
-        return {name: _write_floats(value) for name, value in values.items()}
-    if isinstance(values, list):
-        return [_write_floats(value) for value in values]
-    if isinstance(values, float) and not math.isfinite(values):
-        return {"float": str(values)}
-    return values
-
-
-def _read_floats(values: Any) -> Any:
-    """Read what `_write_floats` wrote."""
-    if isinstance(values, Mapping):
-        if set(values) == {"float"}:
-            return float(values["float"])
-        return {name: _read_floats(value) for name, value in values.items()}
-    if isinstance(values, list):
-        return [_read_floats(value) for value in values]
-    return values
-
-
-def describe_start(prepared: Prepared, step: int) -> dict[str, bytes]:
-    """Say what must be the same on every host before the first step; paths may differ."""
-    data = {"source", "image_folder", "splits", "cache"}
-    settings = prepared.config.model_dump_json(exclude={"run": True, "weights": True, "data": data})
-    return {
-        "settings": settings.encode(),
-        "data": prepared.dataset.digest.encode(),
-        "precision": prepared.precision.value.encode(),
-        "checkpoint": str(step).encode(),
-    }
+    between = max(1.0, steps_per_epoch * every)
+    places = (round(number * between) for number in range(1, math.ceil(steps / between) + 1))
+    return sorted({min(place, steps) for place in places} | {steps})
 
 
 def _without_groups(dataset: Dataset) -> Dataset:

@@ -68,14 +68,12 @@ class Prepared:
     @property
     def steps_per_epoch(self) -> int:
         """How many batches an epoch has."""
-        images = int((self.dataset.table["split"] == "train").sum())
-        return -(-images // self.config.training.batch_size)
+        return count_batches(self.config, self.dataset)
 
     @property
     def steps(self) -> int:
         """How many updates the run has."""
-        training = self.config.training
-        return training.steps or training.epochs * self.steps_per_epoch
+        return count_steps(self.config, self.dataset)
 
     @property
     def grades(self) -> NDArray[np.float64] | None:
@@ -88,6 +86,29 @@ class Prepared:
         return Feeding(self.image_size, self.channels, self.preprocessing, self.config.data.cache)
 
 
+def count_batches(config: TrainConfig, dataset: Dataset) -> int:
+    """Count the batches of an epoch."""
+    return -(-int((dataset.table["split"] == "train").sum()) // config.training.batch_size)
+
+
+def count_steps(config: TrainConfig, dataset: Dataset) -> int:
+    """Count the updates of a run."""
+    return config.training.steps or config.training.epochs * count_batches(config, dataset)
+
+
+def make_run_schedule(config: TrainConfig, steps: int) -> Any:
+    """Make the schedule of a run of so many updates.
+
+    Raises:
+        ConfigError: a warm-up or boundaries that do not fit it.
+    """
+    from medzoo.training.optimisation.schedules import make_schedule
+
+    training, warmup = config.training, config.schedule.warmup_steps
+    rising = round(steps * training.warmup) if warmup is None else warmup
+    return make_schedule(config.schedule, training.learning_rate, steps, rising)
+
+
 def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     """Make every decision of a run: data, network, sizes, plan, precision, XLA; every image is decoded once."""
     data, weights = config.data, config.weights
@@ -97,7 +118,6 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     recipe, spec = _choose_network(weights, whole, mode)
     check_drop_path(spec, config.model.drop_path)
     choose_head(spec, config.model.head)
-    check_selection(spec.stages, config.optimizer)
     check_watchers(config.run)
     chosen = choose_rules(recipe, spec, whole, weights.rules)
     source = source_from_arrays({}, "none")
@@ -120,6 +140,8 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     dataset = open_data(data)
     config, fewer = _apply_recipe(config, dataset, spec)
     data = config.data
+    check_selection(spec.stages, config.optimizer, config.training)
+    make_run_schedule(config, count_steps(config, dataset))
     check_feeding(dataset, config.training)
     check_objective(dataset, config.objective, config.training)
     check_validation(dataset, config.validation, config.schedule)

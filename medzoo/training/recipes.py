@@ -32,7 +32,10 @@ def apply_recipe(config: TrainConfig, facts: Facts) -> TrainConfig:
     """
     wanted = RECIPES[config.training.recipe](config, facts)
     updated: dict[str, Section] = {}
+    void = _find_void(config, wanted)
     for key, value in wanted.items():
+        if key in void:
+            continue
         section_name, _, name = key.partition(".")
         section = updated.get(section_name, getattr(config, section_name))
         if name not in section.model_fields_set:
@@ -41,6 +44,30 @@ def apply_recipe(config: TrainConfig, facts: Facts) -> TrainConfig:
             section = type(section).model_validate(given)
         updated[section_name] = section
     return config.model_copy(update=updated)
+
+
+def _find_void(config: TrainConfig, wanted: Settings) -> frozenset[str]:
+    """Find the recipe's settings that would make what was given mean nothing."""
+    void: set[str] = set()
+    if "epochs" in config.training.model_fields_set:
+        void.add("training.steps")
+    if "warmup" in config.training.model_fields_set:
+        void.add("schedule.warmup_steps")
+    schedule = config.schedule
+    if "kind" in schedule.model_fields_set and schedule.kind != wanted.get("schedule.kind"):
+        void |= {key for key in wanted if key.startswith("schedule.") and key != "schedule.warmup_steps"}
+    return frozenset(void)
+
+
+def _count_steps(config: TrainConfig, facts: Facts, batch: int, default: int | None) -> int:
+    """Count the updates of a run with a recipe's batch, or with what was given in its place."""
+    given = config.training.model_fields_set
+    batch = min(config.training.batch_size if "batch_size" in given else batch, facts.images)
+    if config.training.steps is not None:
+        return config.training.steps
+    if default is not None and "epochs" not in given:
+        return default
+    return config.training.epochs * -(-facts.images // max(1, batch))
 
 
 def _default(config: TrainConfig, facts: Facts) -> Settings:
@@ -72,13 +99,15 @@ _BIT_STEPS = (
 
 def _bit_hyperrule(config: TrainConfig, facts: Facts) -> Settings:
     """The BiT-HyperRule (Kolesnikov et al. 2020): steps by the number of images, resolution by their area."""
-    del config
     steps, boundaries = next(
         (steps, boundaries)
         for limit, steps, boundaries in _BIT_STEPS
         if limit is None or facts.images < limit
     )
     small = facts.size[0] * facts.size[1] < 96**2
+    # A run of another length keeps the rule's proportions.
+    share = _count_steps(config, facts, 512, steps) / steps
+    rising, *falling = (round(boundary * share) for boundary in boundaries)
     return {
         "optimizer.name": "sgd",
         "optimizer.momentum": 0.9,
@@ -87,8 +116,8 @@ def _bit_hyperrule(config: TrainConfig, facts: Facts) -> Settings:
         "training.weight_decay": 0.0,
         "training.steps": steps,
         "schedule.kind": "step",
-        "schedule.warmup_steps": boundaries[0],
-        "schedule.boundaries": boundaries[1:],
+        "schedule.warmup_steps": rising,
+        "schedule.boundaries": tuple(falling),
         "schedule.factor": 0.1,
         "data.image_size": 128 if small else 480,
         "data.fit": "squash",
@@ -101,7 +130,7 @@ def _bit_hyperrule(config: TrainConfig, facts: Facts) -> Settings:
 def _feature_reuse(config: TrainConfig, facts: Facts) -> Settings:
     """The settings of Matsoukas et al. (2022): Adam, clipped gradients, plateaus of the validation metric."""
     batch = 64
-    steps = config.training.steps or config.training.epochs * -(-facts.images // batch)
+    steps = _count_steps(config, facts, batch, None)
     return {
         "optimizer.name": "adam",
         "optimizer.clip_norm": 1.0,

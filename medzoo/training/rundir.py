@@ -15,6 +15,9 @@ from pathlib import Path
 from medzoo.errors import ConfigError, TrainingError
 from medzoo.outputs import write_text
 
+#: Every folder that medzoo began has it; it is held while a process works there.
+LOCK = "lock"
+
 #: Bytes that must be free where a run begins.
 LEAST_FREE = 50 * 2**20
 
@@ -88,7 +91,7 @@ def open_run(folder: Path, files: Mapping[str, str]) -> Iterator[Run]:
     stay: the earlier one as `NAME.replaced`.
 
     Raises:
-        ConfigError: another process has just made the folder, or a run is still set aside from before.
+        ConfigError: another process trains there or has just made the folder, or a run is still set aside from before.
         TrainingError: the folder cannot be made, or the disk is full.
     """
     aside = folder.with_name(f"{folder.name}.replaced")
@@ -97,8 +100,11 @@ def open_run(folder: Path, files: Mapping[str, str]) -> Iterator[Run]:
         raise ConfigError(
             f"{aside} holds a run that was being replaced", "it gone", f"to rename it, or rm -r {aside}"
         )
+    if has_earlier:
+        with lock_run(Run(folder)):
+            pass  # nobody trains in what is to be replaced
     try:
-        _make_folder(folder, aside if has_earlier else None, files)
+        _make_folder(folder, aside if has_earlier else None, {**files, LOCK: ""})
     except FileExistsError as error:
         raise ConfigError(f"run {folder} was made by another process", "a new folder", "--out DIR") from error
     except OSError as error:
@@ -153,7 +159,7 @@ def lock_run(run: Run) -> Iterator[None]:
     Raises:
         ConfigError: another process holds it.
     """
-    with (run / "lock").open("a") as stream:
+    with (run / LOCK).open("a") as stream:
         for patience in (True, True, False):
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

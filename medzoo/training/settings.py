@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from medzoo.contracts import Fit, Interpolation
 
@@ -189,7 +189,7 @@ class ScheduleSection(Section):
 
     kind: Literal["cosine", "step", "plateau", "constant"] = "cosine"
     warmup_steps: int | None = Field(default=None, ge=0, description="in place of training.warmup")
-    boundaries: tuple[int, ...] = Field(default=(), description="steps after which the rate falls")
+    boundaries: tuple[PositiveInt, ...] = Field(default=(), description="steps after which the rate falls")
     factor: float = Field(
         default=0.1, gt=0, lt=1, description="what it is multiplied by there, or at a plateau"
     )

@@ -61,7 +61,7 @@ def test_config_keys_and_defaults() -> None:
 
     defaults = {
         f"{section}.{key}": value
-        for section, values in TrainConfig().model_dump().items()
+        for section, values in TrainConfig().model_dump(mode="json").items()
         for key, value in values.items()
     }
     written = {}

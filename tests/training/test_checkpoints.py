@@ -11,7 +11,7 @@ import pytest
 
 from medzoo.errors import TrainingError
 from medzoo.training import checkpoints
-from medzoo.training.checkpoints import list_checkpoints, read_last, restore, write_checkpoint
+from medzoo.training.checkpoints import list_checkpoints, read_last, restore, sweep, write_checkpoint
 
 
 def _variables(*shapes: tuple[int, ...]) -> list[keras.Variable]:
@@ -54,6 +54,38 @@ def test_a_damaged_last_one_falls_back_to_the_one_before(tmp_path: Path, damage:
     assert found.step == 1
     assert len(notes) == 1
     assert "step-000000002.npz is damaged" in notes[0]
+
+
+def test_what_is_damaged_does_not_push_out_what_is_whole(tmp_path: Path) -> None:
+    for step in (8, 10):
+        write_checkpoint(tmp_path, _variables((5,)), {"step": step})
+    for path in list_checkpoints(tmp_path):
+        path.write_bytes(path.read_bytes()[:-30])
+    (tmp_path / "checkpoints" / ".part-x-step-000000011.npz").write_text("half")
+    found, notes = read_last(tmp_path)
+    assert (found, len(notes)) == (None, 2)
+    sweep(tmp_path, found)
+    assert not list((tmp_path / "checkpoints").iterdir())
+    write_checkpoint(tmp_path, _variables((5,)), {"step": 4})
+    found, _ = read_last(tmp_path)
+    assert found is not None
+    assert found.step == 4
+
+
+def test_any_flipped_byte_is_seen_or_changes_nothing(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, _variables((3,), (2, 2)), {"step": 7})
+    whole, content = read_last(tmp_path)[0], path.read_bytes()
+    assert whole is not None
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x10
+        path.write_bytes(bytes(damaged))
+        found, _ = read_last(tmp_path)
+        if found is not None:
+            assert found.state == whole.state
+            assert sorted(a.tobytes() for a in found.arrays.values()) == sorted(
+                a.tobytes() for a in whole.arrays.values()
+            )
 
 
 def test_none_and_all_damaged_are_no_checkpoint(tmp_path: Path) -> None:

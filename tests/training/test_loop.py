@@ -118,6 +118,7 @@ def test_a_run_that_is_broken_off_goes_on_bit_for_bit(
         # Killed before any checkpoint: the folder holds its configuration alone.
         (tmp_path / "run").mkdir()
         shutil.copy(whole / "config.toml", tmp_path / "run")
+        (tmp_path / "run" / "lock").touch()
     else:
         broken_off(config, step)
     assert not (tmp_path / "run" / "metrics.json").exists()
@@ -191,6 +192,8 @@ def test_resuming_refuses_what_has_changed(whole: Path, images: Path, tmp_path: 
         medzoo.resume(run)
     with pytest.raises(ConfigError, match="is no run"):
         medzoo.resume(images)
+    with pytest.raises(ConfigError, match=r"run\.out"):
+        medzoo.resume(run, make_config({"run": {"out": "elsewhere"}}))
     extra = images / "a" / "one more.png"
     shutil.copy(images / "a" / "0.png", extra)
     try:
@@ -236,11 +239,13 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_images(images: Path, tmp_
         "run": {"checkpoint_minutes": 1e-6},
     }
     with pytest.raises(
-        TrainingError, match=r"the loss is (nan|inf) at step \d+ .*learning rate 1e\+30.*\.png"
+        TrainingError,
+        match=r"(the loss is (nan|inf) at|is not finite after) step \d+ \(.*learning rate 1e\+30.*\.png",
     ) as error:
         medzoo.train(_configure(images, tmp_path / "run", **settings))
     last = read_checkpoint(list_checkpoints(tmp_path / "run")[0])
-    assert f"at step {last.step + 1} " in str(error.value)
+    assert f" step {last.step + 1} (" in str(error.value)
+    assert all(np.isfinite(array).all() for array in last.arrays.values() if array.dtype.kind == "f")
     # The images named are those of that batch.
     from medzoo.training.feeding import list_batch_ids
     from medzoo.training.intake import open_data
@@ -256,19 +261,18 @@ def test_a_score_that_is_reached_ends_the_run(images: Path, tmp_path: Path) -> N
     run = medzoo.train(_configure(images, tmp_path / "reached", **settings))
     facts = json.loads((run / "environment.json").read_text())
     assert facts["until"]["validated_at"] == facts["steps"] == 2
-    settings = {
-        "validation": {"until": "auroc=1", "early_stopping": 1, "every": 1.0},
-        "training": {"epochs": 2},
-    }
+    settings = {"validation": {"until": "loss=1e-9", "early_stopping": None, "every": 1.0}}
+    settings["training"] = {"epochs": 2}
     run = medzoo.train(_configure(images, tmp_path / "missed", **settings))
     facts = json.loads((run / "environment.json").read_text())
-    assert facts["until"]["step"] is None or facts["stopped"].startswith("auroc")
+    assert facts["until"] == {"metric": "loss", "value": 1e-9, "step": None, "validated_at": None}
+    assert facts["steps"] == 8
 
 
 def test_validations_come_at_fractions_and_always_at_the_end() -> None:
-    assert sorted(_list_validations(10, 4, 1.0)) == [4, 8, 10]
-    assert sorted(_list_validations(3, 3, 0.01)) == [1, 2, 3]
-    assert sorted(_list_validations(500, 10, 100.0)) == [500]
+    assert _list_validations(10, 4, 1.0) == [4, 8, 10]
+    assert _list_validations(3, 3, 5e-324) == [1, 2, 3]
+    assert _list_validations(500, 10, 100.0) == [500]
 
 
 def test_fewer_images_than_a_batch_are_one_batch(images: Path, tmp_path: Path) -> None:
@@ -279,10 +283,32 @@ def test_fewer_images_than_a_batch_are_one_batch(images: Path, tmp_path: Path) -
     assert medzoo.read_config(run / "config.toml").training.batch_size == 28
 
 
-def test_a_folder_never_exists_without_its_configuration(tmp_path: Path) -> None:
+def test_a_folder_never_exists_without_its_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from medzoo.training.rundir import open_run
 
+    made: list[list[str]] = []
+    rename = Path.rename
+
+    def watch(path: Path, target: Path) -> Path:
+        made.append(sorted(entry.name for entry in path.iterdir()))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", watch)
     with open_run(tmp_path / "run", {"config.toml": "x"}) as run:
         assert (run / "config.toml").read_text() == "x"
         assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
         (run / "history.csv").write_text("x")
+    assert made == [["config.toml", "lock"]]
+
+
+def test_a_run_that_somebody_trains_in_is_not_replaced(tmp_path: Path) -> None:
+    from medzoo.training.rundir import open_run
+
+    with open_run(tmp_path / "run", {"config.toml": "x"}) as run:
+        (run / "history.csv").write_text("x")
+    replacing = open_run(tmp_path / "run", {"config.toml": "y"})
+    with lock_run(Run(tmp_path / "run")), pytest.raises(ConfigError, match="another process"):
+        replacing.__enter__()
+    assert (tmp_path / "run" / "config.toml").read_text() == "x"

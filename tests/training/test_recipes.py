@@ -61,6 +61,19 @@ def test_the_hyperrule(
     assert (config.optimizer.name, config.optimizer.momentum, config.training.weight_decay) == ("sgd", 0.9, 0)
 
 
+def test_what_is_given_is_never_made_void() -> None:
+    """A recipe's steps would void epochs, its warm-up steps a share, its boundaries another schedule."""
+    config = _apply("bit-hyperrule", training__epochs=3)
+    assert config.training.steps is None
+    assert config.schedule.boundaries == (12, 18, 24)  # of 30 steps, in the rule's proportions
+    assert _apply("bit-hyperrule", training__warmup=0.3).schedule.warmup_steps is None
+    assert _apply("bit-hyperrule", schedule__kind="cosine").schedule.boundaries == ()
+    config = _apply("bit-hyperrule", training__steps=250)
+    assert (config.schedule.warmup_steps, config.schedule.boundaries) == (50, (100, 150, 200))
+    config = _apply("feature-reuse", images=1000, training__batch_size=512, training__epochs=15)
+    assert config.schedule.warmup_steps == 3
+
+
 def test_the_rate_of_the_hyperrule_over_a_run() -> None:
     pytest.importorskip("keras")
     from medzoo.training.optimisation.schedules import make_schedule

@@ -66,7 +66,7 @@ def _write_run(folder: Path) -> None:
 def test_an_earlier_run_is_replaced_when_the_new_one_is_done(tmp_path: Path) -> None:
     _write_run(tmp_path / "run")
     with open_run(tmp_path / "run", SETTINGS) as run:
-        assert [entry.name for entry in (tmp_path / "run").iterdir()] == ["config.toml"]
+        assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["config.toml", "lock"]
         (run / "metrics.json").write_text("new")
     assert (tmp_path / "run" / "metrics.json").read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from medzoo.errors import ConfigError, nearest
 from medzoo.specs import HEAD, Stage, find_stage
 from medzoo.training.optimisation.groups import BACKBONE
-from medzoo.training.settings import OptimizerSection
+from medzoo.training.settings import OptimizerSection, TrainingSection
 
 
-def check_selection(stages: Sequence[Stage], optimizer: OptimizerSection) -> None:
+def check_selection(stages: Sequence[Stage], optimizer: OptimizerSection, training: TrainingSection) -> None:
     """Refuse stages to freeze, or with rates of their own, that the network does not have.
 
     Raises:
@@ -25,6 +25,12 @@ def check_selection(stages: Sequence[Stage], optimizer: OptimizerSection) -> Non
     if optimizer.unfreeze_every is not None and optimizer.freeze is None:
         raise ConfigError(
             "optimizer.unfreeze_every without frozen stages", "a stage to begin with", "--freeze backbone"
+        )
+    if optimizer.update_frozen_norms and (optimizer.freeze is None or training.batch_norm == "frozen"):
+        raise ConfigError(
+            "optimizer.update_frozen_norms where no frozen batch norm could go on measuring",
+            "frozen stages, and training.batch_norm other than frozen",
+            "--freeze STAGE",
         )
     known = [BACKBONE, *(part.name for stage in stages for part in (stage, *stage.blocks))]
     for name, factor in optimizer.rates.items():

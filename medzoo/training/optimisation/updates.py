@@ -54,7 +54,7 @@ class Updates:
         if self.clip_norm is not None and pairs:
             clipped = clip_by_global_norm([gradient for gradient, _ in pairs], self.clip_norm)
             pairs = [(gradient, pair[1]) for gradient, pair in zip(clipped, pairs, strict=True)]
-        rate = self._find_rate()
+        rate = self._find_rate(self.counter)
         for place, (group, optimizer) in enumerate(zip(self.groups, self.optimizers, strict=True)):
             own = [pair for pair in pairs if self._places[id(pair[1])] == place]
             if own:
@@ -63,13 +63,14 @@ class Updates:
                 optimizer.apply(*map(list, zip(*own, strict=True)))
         self.counter.assign_add(1)
 
-    def _find_rate(self) -> Any:
-        """Give the rate of the next update for a factor of 1, a float32 scalar."""
-        return keras.ops.cast(self.schedule(self.counter), "float32") * self.scale
+    def _find_rate(self, step: Any) -> Any:
+        """Give a step's rate for a factor of 1, a float32 scalar."""
+        return keras.ops.cast(self.schedule(step), "float32") * self.scale
 
-    def rate(self) -> float:
-        """Give the learning rate of the next update, of a group whose factor is 1."""
-        return float(keras.ops.convert_to_numpy(self._find_rate()))
+    def rate(self, step: int | None = None) -> float:
+        """Give the learning rate of the next update, or of another step, of a group whose factor is 1."""
+        rate = self._find_rate(self.counter if step is None else step)
+        return float(keras.ops.convert_to_numpy(rate))
 
     def lower(self, factor: float) -> None:
         """Multiply all rates by a factor from here on: a plateau."""

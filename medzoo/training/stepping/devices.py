@@ -57,25 +57,29 @@ class Devices:
         """Give the first device's part of what `run` gave, where all have the same."""
         return value if self.strategy is None else self.strategy.experimental_local_results(value)[0]
 
-    def find_share(self, rows: Any) -> tuple[Any, Any]:
-        """Give the first row of this device's share of a batch, and the one after its last; within `run`.
+    def find_share(self, rows: Any) -> tuple[Any, Any, Any]:
+        """Give the first row of this device's share of a batch, the one after its last, and its weight; within `run`.
 
-        Shares differ by one row at most; in a batch of fewer rows than devices some are empty.
+        Shares differ by one row at most, and weigh 1. In a batch of fewer rows than devices each device takes all
+        of them, with a weight such that they count once: convolutions of no images at all are not to be relied on.
         """
         import tensorflow as tf
 
         place = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return rows * place // self.count, rows * (place + 1) // self.count
+        is_small = rows < self.count
+        start = tf.where(is_small, 0, rows * place // self.count)
+        stop = tf.where(is_small, rows, rows * (place + 1) // self.count)
+        return start, stop, tf.where(is_small, 1.0 / self.count, 1.0)
 
     def take_share(self, *batch: Any) -> list[Any]:
-        """Take this device's rows of tensors (n, …), within `run`."""
+        """Take this device's rows of tensors (n, …), and last the weight of its sums; within `run`."""
         import tensorflow as tf
 
         if self.strategy is None:
-            return list(batch)
-        start, stop = self.find_share(tf.shape(batch[0])[0])
+            return [*batch, 1.0]
+        start, stop, weight = self.find_share(tf.shape(batch[0])[0])
         with tf.device("CPU:0"):  # where batches are made: a device is sent no more than its share
-            return [tensor[start:stop] for tensor in batch]
+            return [*(tensor[start:stop] for tensor in batch), weight]
 
     def add(self, tensors: list[Any]) -> list[Any]:
         """Sum tensors over all devices of all hosts, within `run`."""
@@ -146,7 +150,7 @@ class Devices:
         failed = np.flatnonzero(self.gather([0])[:, 0])
         if failed.size:
             raise TrainingError(
-                f"host {failed[0]} of {self.hosts} stopped", "all of them at work", "its own message"
+                f"host {failed[0]}, counted from 0, stopped and says itself why", "all of them at work"
             )
 
     def refuse_differences(self, parts: Mapping[str, bytes]) -> None:
@@ -187,9 +191,9 @@ class Devices:
 
         def forward_share(images: Any) -> Any:
             """Pass this device's share through, and put it among those of the others."""
-            start, stop = self.find_share(tf.shape(images)[0])
-            (own,) = self.take_share(images)
-            outputs = tf.cast(model(own, training=False), tf.float32)
+            start, stop, _ = self.find_share(tf.shape(images)[0])
+            own, weight = self.take_share(images)
+            outputs = tf.cast(model(own, training=False), tf.float32) * weight
             return self.add([tf.pad(outputs, [[start, tf.shape(images)[0] - stop], [0, 0]])])[0]
 
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
@@ -208,7 +212,7 @@ class Devices:
 def synchronize_norms(model: Any) -> Any:
     """Let every batch norm measure the whole batch, over all devices; gives the model itself. Before it is traced.
 
-    Keras adds sums, squares and counts, so that shares of unequal size, also empty ones, count for what they hold.
+    Keras adds sums, squares and counts, so that shares of unequal size count for what they hold.
     """
     from medzoo.training.stepping.norm_call import find_norms
 

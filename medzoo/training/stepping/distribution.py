@@ -7,11 +7,14 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medzoo.errors import ConfigError
 from medzoo.training.stepping.devices import Devices
 from medzoo.training.stepping.hardware import Choice
+
+if TYPE_CHECKING:  # what prepares a run asks for devices' rules too
+    from medzoo.training.prepare import Prepared
 
 VARIABLE = "TF_CONFIG"
 
@@ -93,6 +96,12 @@ def _refuse(found: str, expected: str = "the hosts, and which of them this is") 
     return ConfigError(f"{VARIABLE} {found}", expected, f"{EXAMPLE}, or unset {VARIABLE}")
 
 
+def is_follower() -> bool:
+    """Tell whether this process is a host beside the chief, which alone writes and prints."""
+    cluster = read_cluster(os.environ.get(VARIABLE))
+    return cluster is not None and cluster.host > 0
+
+
 def open_devices(count: int, report: Callable[[str], None] | None = None) -> Devices:
     """Open the devices that a run computes on: `count` of every host. Call it before TensorFlow computes anything.
 
@@ -129,17 +138,20 @@ def choose_strategy(devices: int) -> Any | None:
 def _mirror(devices: int) -> Any:
     """Make the strategy over devices of this machine, one for all runs of a process.
 
-    Two strategies over the same devices number what they sum alike, and TensorFlow then takes the one's for the
-    other's: "Shape mismatch in the collective instance".
+    Every strategy numbers its groups of devices and their sums from the same start, and TensorFlow takes those of
+    one for those of another ("Shape mismatch in the collective instance"). So there is one for each number of
+    devices, with a start of its own: a strategy of the user's begins at 0.
     """
     import tensorflow as tf
 
     graphics = tf.config.list_physical_devices("GPU")
-    if not graphics:
+    if graphics:
+        _refuse_fewer(devices, len(graphics))
+    else:
         _divide_processor(devices)
-        return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(devices)])
-    _refuse_fewer(devices, len(graphics))
-    return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(devices)])
+    kind = "GPU" if graphics else "CPU"
+    strategy = type("Mirrored", (tf.distribute.MirroredStrategy,), {"_collective_key_base": 1000 * devices})
+    return strategy([f"{kind}:{index}" for index in range(devices)])
 
 
 def _divide_processor(devices: int) -> None:
@@ -211,3 +223,15 @@ def choose_xla_between(devices: Devices, choice: Choice) -> Choice:
             "--xla off",
         )
     return Choice("off", f"{devices.count} devices tell each other what XLA cannot compile")
+
+
+def describe_start(prepared: Prepared, step: int) -> dict[str, bytes]:
+    """Say what must be the same on every host before the first step; paths may differ."""
+    data = {"source", "image_folder", "splits", "cache"}
+    settings = prepared.config.model_dump_json(exclude={"run": True, "weights": True, "data": data})
+    return {
+        "settings": settings.encode(),
+        "data": prepared.dataset.digest.encode(),
+        "precision": prepared.precision.value.encode(),
+        "checkpoint": str(step).encode(),
+    }

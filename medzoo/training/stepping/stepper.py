@@ -30,12 +30,17 @@ class Updater(Protocol):
 
 @dataclass(frozen=True)
 class Executed:
-    """Updates done in one call: the loss of each (n,), the images they took, seconds in all and those waiting."""
+    """Updates done in one call: loss and images of each (n,), seconds in all and those waiting."""
 
     losses: NDArray[np.float64]
-    images: int
+    sizes: NDArray[np.integer[Any]]
     seconds: float
     waiting: float
+
+    @property
+    def images(self) -> int:
+        """How many images were seen."""
+        return int(self.sizes.sum())
 
 
 class Stepper:
@@ -72,7 +77,7 @@ class Stepper:
         """Compile anew at the next call: which variables learn has changed."""
         self.variables = list(self.model.trainable_variables)
         self._single: Any = tf.function(self.update, jit_compile=self.jit, input_signature=self.signature)
-        self._several: Any = tf.function(self._run_several)
+        self._several: Any = tf.function(self._run_several, autograph=False)
 
     def update(self, images: Any, targets: Any) -> Any:
         """Update the weights by one batch, in a graph; gives its loss, float32."""
@@ -108,21 +113,25 @@ class Stepper:
         total, count, *gradients = self.devices.add([total, count, *gradients])
         return total, count, gradients
 
-    def _differentiate(self, images: Any, targets: Any) -> tuple[Any, Any, list[Any]]:
-        """Give the sum of a batch's terms, its normaliser and the gradients of the sum."""
+    def _differentiate(self, images: Any, targets: Any, weight: Any = 1.0) -> tuple[Any, Any, list[Any]]:
+        """Give the weighted sum of a batch's terms, its weighted normaliser and the gradients of the sum."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             for variable in self.variables:
                 tape.watch(variable.value)
             outputs = self.model(images, training=True)
             total, count = self.loss.parts(targets, outputs)
-            total = tf.cast(total, tf.float32)
+            total = tf.cast(total, tf.float32) * weight
         gradients = tape.gradient(
             total,
             [variable.value for variable in self.variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
         # Dividing by the normaliser comes after all parts and devices are summed.
-        return total, tf.cast(count, tf.float32), [tf.convert_to_tensor(gradient) for gradient in gradients]
+        return (
+            total,
+            tf.cast(count, tf.float32) * weight,
+            [tf.convert_to_tensor(gradient) for gradient in gradients],
+        )
 
     def _sum_parts(self, images: Any, targets: Any) -> tuple[Any, Any, list[Any]]:
         """Do the same piece by piece; the last piece may be smaller."""
@@ -147,26 +156,34 @@ class Stepper:
         return total, count, sums
 
     def _run_several(self, batches: Any, number: Any) -> tuple[Any, Any, Any]:
-        """Take a number of batches inside the graph; gives losses, images and seconds of waiting."""
-        losses = tf.TensorArray(tf.float32, size=number)
-        waiting, images_seen = tf.constant(0.0, tf.float64), tf.constant(0)
-        for index in tf.range(number):
+        """Take a number of batches inside the graph; gives losses, images of each (n,) and seconds of waiting."""
+
+        def take(index: Any, losses: Any, sizes: Any, waiting: Any) -> tuple[Any, ...]:
+            """Take one batch; what has effects runs in the order that it is written in."""
             before = tf.timestamp()
             images, targets = next(batches)
             waiting += tf.timestamp() - before
-            images_seen += tf.shape(images)[0]
-            losses = losses.write(index, self._single(images, targets))
-        return losses.stack(), images_seen, waiting
+            sizes = sizes.write(index, tf.shape(images)[0])
+            return index + 1, losses.write(index, self._single(images, targets)), sizes, waiting
+
+        arrays = tf.TensorArray(tf.float32, size=number), tf.TensorArray(tf.int32, size=number)
+        _, losses, sizes, waiting = tf.while_loop(
+            lambda index, *_: index < number,
+            take,
+            (tf.constant(0), *arrays, tf.constant(0.0, tf.float64)),
+            parallel_iterations=1,
+        )
+        return losses.stack(), sizes.stack(), waiting
 
     def run(self, batches: Iterator[Any], number: int) -> Executed:
         """Take the next batches of a stream, at most `per_call`."""
         started = time.perf_counter()
         if self.per_call > 1:
-            losses, images, waiting = self._several(batches, tf.constant(number))
+            losses, sizes, waiting = self._several(batches, tf.constant(number))
             values = losses.numpy().astype(np.float64)
-            return Executed(values, int(images), time.perf_counter() - started, float(waiting))
+            return Executed(values, sizes.numpy(), time.perf_counter() - started, float(waiting))
         batch, targets = next(batches)
         waited = time.perf_counter() - started
         loss = float(self._single(batch, targets))
         seconds = time.perf_counter() - started
-        return Executed(np.array([loss]), int(batch.shape[0]), seconds, waited)
+        return Executed(np.array([loss]), np.array([batch.shape[0]]), seconds, waited)
