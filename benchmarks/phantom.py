@@ -112,7 +112,7 @@ def detect(area: float) -> float:
 def main() -> None:
     """Train, and print a table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the figures as JSON")
     chosen = parser.parse_args()

@@ -107,7 +107,7 @@ _SETTINGS = {
 @click.option(
     "--metric",
     metavar="auroc|auprc|kappa|macro_recall|loss",
-    help="What the best epoch is chosen by  [default: auroc].",
+    help="What the best epoch is chosen by on validation images  [default: auroc].",
 )
 @click.option("--early-stopping", type=int, metavar="N", help="Stop after N validations without gain.")
 @click.option(

@@ -11,6 +11,7 @@ from typing import Any
 import medzoo
 from medzoo.specs import write_network_name
 from medzoo.training.feeding import describe_feeding
+from medzoo.training.optimisation.groups import BACKBONE
 from medzoo.training.prepare import Prepared, Report
 from medzoo.transplant.table import summarise_plan
 
@@ -56,6 +57,11 @@ def announce(prepared: Prepared, is_given: bool, say: Report) -> None:
     origin = f"{prepared.source.origin}, " if config.weights.src else ""
     mode = f"rules {config.weights.rules}" if config.weights.rules else f"mode {config.weights.mode}"
     say(f"weights {origin}{mode}: {summarise_plan(prepared.plan)}")
+    if config.optimizer.freeze is not None:
+        what = (
+            "all but the head" if config.optimizer.freeze == BACKBONE else f"up to {config.optimizer.freeze}"
+        )
+        say(f"frozen: {what}; the rest learns")
     say(f"precision {prepared.precision.value} ({prepared.precision.reason})")
     say(f"XLA {prepared.xla.value} ({prepared.xla.reason})")
     say(f"fused batch norm {prepared.acceleration.value} ({prepared.acceleration.reason})")

@@ -171,6 +171,8 @@ def prepare(config: TrainConfig, report: Report | None = None) -> Prepared:
     warnings += find_doubts(dataset, contract, size, channels, data.strict)
     warnings += find_unbalanced(dataset, config.training)
     warnings += fewer
+    if config.optimizer.freeze is not None and not weights.rules and mode == "random":
+        warnings += ("the frozen stages hold random weights; --src gives them others",)
     gpu = has_gpu()
     resolved = config.model_copy(
         update={

@@ -74,6 +74,9 @@ def choose_folder(out: str | None, overwrite: bool, name: str) -> Path:
             f"{folder} holds {strangers[0]!r}, which no run has", "a new folder", "another --out"
         )
     if not overwrite:
+        if (folder / LOCK).exists() and not (folder / "metrics.json").exists():
+            remedy = f"medzoo train --resume {folder}, which goes on with it, --overwrite or another --out"
+            raise ConfigError(f"run {folder} exists and is not finished", "a new folder", remedy)
         raise ConfigError(f"run {folder} exists", "a new folder", "--overwrite or another --out")
     return folder
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from medzoo.errors import ConfigError
-from medzoo.training.optimisation.schedules import Schedule, make_cosine, make_schedule
+from medzoo.training.optimisation.schedules import Schedule, make_schedule
 from medzoo.training.settings import ScheduleSection
 
 
@@ -30,8 +30,14 @@ def test_cosine_rises_in_a_line_and_falls_to_zero() -> None:
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1])
 def test_cosine_is_that_of_keras(warmup: float) -> None:
-    ours = make_schedule(ScheduleSection(), 1e-3, 80, warmup_steps=round(80 * warmup))
-    theirs = make_cosine(1e-3, 80, warmup)
+    rising = round(80 * warmup)
+    ours = make_schedule(ScheduleSection(), 1e-3, 80, warmup_steps=rising)
+    theirs = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if rising else 1e-3,
+        decay_steps=80 - rising,
+        warmup_target=1e-3 if rising else None,
+        warmup_steps=rising,
+    )
     np.testing.assert_allclose(
         rates(ours, range(90)), [float(theirs(step)) for step in range(90)], rtol=1e-5, atol=1e-10
     )

@@ -96,19 +96,3 @@ def make_schedule(settings: ScheduleSection, peak: float, steps: int, warmup_ste
             f"--set 'schedule.boundaries=[{max(1, steps // 2)}, {max(1, 3 * steps // 4)}]'",
         )
     return Schedule(settings.kind, peak, steps, warmup_steps, settings.boundaries, settings.factor)
-
-
-def make_cosine(peak: float, steps: int, warmup: float) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Make a linear warm-up over a share of all steps, then a cosine down to zero.
-
-    >>> schedule = make_cosine(1e-3, steps=100, warmup=0.1)
-    >>> [round(float(schedule(step)), 6) for step in (0, 10, 100)]
-    [0.0, 0.001, 0.0]
-    """
-    rising = round(steps * warmup)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if rising else peak,
-        decay_steps=max(1, steps - rising),
-        warmup_target=peak if rising else None,
-        warmup_steps=rising,
-    )
