@@ -17,8 +17,9 @@ from medzoo.data.dataset import BYTE_RANGE, Dataset
 from medzoo.errors import ConfigError, DataError, WeightsError
 from medzoo.training import intake as module
 from medzoo.training import prepare as preparation
+from medzoo.training.announcement import announce, describe_environment
 from medzoo.training.config import format_config, make_config
-from medzoo.training.prepare import Prepared, announce, describe_environment, prepare
+from medzoo.training.prepare import Prepared, prepare
 
 CHEAP = {"training": {"epochs": 1, "batch_size": 8, "precision": "float32"}}
 
