@@ -31,8 +31,8 @@ def compile(  # the name that Keras's users look for
 
     >>> import keras
     >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    >>> compile(model, steps_per_epoch=10).optimizer.name
-    'adam_w'
+    >>> type(compile(model, steps_per_epoch=10).optimizer).__name__
+    'AdamW'
     """
     from medzoo.training.objectives import make_loss
     from medzoo.training.optimisation.schedules import make_schedule
