@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from medzoo.data.dataset import BYTE_RANGE, Dataset, Listing, sort_classes
-from medzoo.data.formats.images import survey_images
+from medzoo.data.formats.images import Survey, survey_images
 from medzoo.data.formats.windows import choose_frames, parse_window
 from medzoo.data.options import SourceOptions, make_source_options
 from medzoo.data.reading import Reading
@@ -163,9 +163,7 @@ def survey_listing(listing: Listing, options: SourceOptions, lenient: bool = Fal
             raise
         table = listing.table if "split" in listing.table else listing.table.assign(split="train")
         notes = (f"cannot be trained on as it is: {error}",)
-    frame = "middle" if options.frame is None else options.frame  # 0 is a frame
-    reading = Reading(1, tuple(map(parse_window, options.windows)), frame)
-    survey = survey_images(listing.paths, listing.rows, listing.bundle, reading, options.on_error)
+    survey = survey_headers(listing, options)
     # Dropped after the split was dealt: one broken file must not move other patients.
     lost = {position for position, _ in survey.unreadable}
     kept = np.array([row for row in range(len(table)) if row not in lost], int)
@@ -178,21 +176,41 @@ def survey_listing(listing: Listing, options: SourceOptions, lenient: bool = Fal
             if not lenient:
                 raise
             notes = (*notes, f"cannot be trained on as it is: {error}")
+    notes = (*listing.notes, *notes, *survey.notes)
+    classes = listing.classes or sort_classes(table["label"])
+    return make_dataset(
+        replace(listing, notes=notes, classes=classes, skipped=skipped), table, survey, options
+    )
+
+
+def read_how(options: SourceOptions) -> Reading:
+    """Give how the options want stored values read, before the number of channels is known."""
+    frame = "middle" if options.frame is None else options.frame  # 0 is a frame
+    return Reading(1, tuple(map(parse_window, options.windows)), frame)
+
+
+def survey_headers(listing: Listing, options: SourceOptions) -> Survey:
+    """Read the headers of a listing's images."""
+    return survey_images(listing.paths, listing.rows, listing.bundle, read_how(options), options.on_error)
+
+
+def make_dataset(listing: Listing, table: pd.DataFrame, survey: Survey, options: SourceOptions) -> Dataset:
+    """Make a data set of a listing whose notes and skipped rows are complete, its table with splits and its headers."""
     leading = ["id", "split", "label", *(["patient"] if "patient" in table else [])]
     return Dataset(
         name=listing.name,
-        classes=listing.classes or sort_classes(table["label"]),
+        classes=listing.classes,
         table=table[[*leading, *(column for column in table if column not in leading)]],
         channels=survey.channels,
         size=survey.size,
         value_range=BYTE_RANGE,
         paths=listing.paths,
         decoder=survey.decoder,
-        notes=(*listing.notes, *notes, *survey.notes),
+        notes=listing.notes,
         marks=listing.marks,
         bundle=listing.bundle,
-        reading=replace(reading, channels=survey.channels),
-        skipped=skipped,
+        reading=replace(read_how(options), channels=survey.channels),
+        skipped=listing.skipped,
         rows=listing.rows,
     )
 

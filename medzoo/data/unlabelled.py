@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from medzoo.data.containers.archives import (
     find_shared_folder,
     is_archive,
     is_dicom_member,
-    list_zip,
+    list_members,
     make_bundle,
     name_archive,
 )
@@ -26,15 +25,13 @@ from medzoo.data.containers.folder import (
     is_sidecar,
     list_files,
 )
-from medzoo.data.containers.tars import list_tar
 from medzoo.data.containers.tfrecord import find_records, is_tfrecord
-from medzoo.data.dataset import BYTE_RANGE, Dataset, Listing
-from medzoo.data.formats.images import READABLE, find_unreadable, survey_images
+from medzoo.data.dataset import Dataset, Listing
+from medzoo.data.formats.images import READABLE, find_unreadable
 from medzoo.data.formats.windows import parse_window
-from medzoo.data.open import choose_listed, open_source
+from medzoo.data.open import choose_listed, make_dataset, open_source, survey_headers
 from medzoo.data.options import SourceOptions
 from medzoo.data.question import WITHOUT_LABELS, Question, answer
-from medzoo.data.reading import Reading
 from medzoo.data.sources import PHANTOM, TABLES, read_source
 from medzoo.data.splitting.splits import ALIASES, UNUSED
 from medzoo.data.tables.partial import read_partial
@@ -132,16 +129,7 @@ def list_folder(root: Path, options: SourceOptions, question: Question) -> Listi
 
 def list_archive(path: Path, options: SourceOptions, question: Question) -> Listing:
     """List the images of a zip or tar archive, in class folders or in any arrangement; ids are members' names."""
-    try:
-        members = list_zip(path) if path.name.lower().endswith(".zip") else list_tar(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"cannot read {path}: {reason}", "a whole zip or tar archive") from error
-    known = {member.name: member for member in members}
-    if len(known) < len(members):
-        names = sorted(member.name for member in members)
-        twice = next(name for name, after in itertools.pairwise(names) if name == after)
-        raise DataError(f"{path} holds {twice!r} twice", "each name once")
+    known = list_members(path)
     shared = find_shared_folder(list(known)) if known else ""
     table, notes, skipped = arrange_any(
         [name.removeprefix(shared) for name in known],
@@ -238,31 +226,14 @@ def are_classes(folders: Sequence[str], classes: Sequence[str], place: str) -> b
 
 def survey(listing: Listing, options: SourceOptions) -> Dataset:
     """Read the headers of a listing's images and make it a data set, in which labels may be missing."""
-    frame = "middle" if options.frame is None else options.frame
-    reading = Reading(1, tuple(map(parse_window, options.windows)), frame)
-    found = survey_images(listing.paths, listing.rows, listing.bundle, reading, options.on_error)
+    found = survey_headers(listing, options)
     lost = {position for position, _ in found.unreadable}
     skipped = (*listing.skipped, *(str(error) for _, error in found.unreadable))
     if lost:
         listing = listing.take(np.array([row for row in range(len(listing.table)) if row not in lost], int))
     table = listing.table if "split" in listing.table else listing.table.assign(split=NEW_SPLIT)
-    leading = ["id", "split", "label", *(["patient"] if "patient" in table else [])]
-    return Dataset(
-        name=listing.name,
-        classes=listing.classes,
-        table=table[[*leading, *(column for column in table if column not in leading)]],
-        channels=found.channels,
-        size=found.size,
-        value_range=BYTE_RANGE,
-        paths=listing.paths,
-        decoder=found.decoder,
-        notes=(*listing.notes, *found.notes),
-        marks=listing.marks,
-        bundle=listing.bundle,
-        reading=replace(reading, channels=found.channels),
-        skipped=skipped,
-        rows=listing.rows,
-    )
+    complete = replace(listing, notes=(*listing.notes, *found.notes), skipped=skipped)
+    return make_dataset(complete, table, found, options)
 
 
 def leave_out_broken(dataset: Dataset) -> Dataset:

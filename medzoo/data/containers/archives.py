@@ -36,13 +36,10 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
-def read_archive(path: Path) -> Listing:
-    """List the images of a zip or tar archive: class/… or split/class/…, with the rules of folders.
+def list_members(path: Path) -> dict[str, Member]:
+    """List the images of a zip or tar archive by their names.
 
-    An image's id is its member's name.  One folder that holds all others is not part of the rules.  Zip and
-    plain tar are read in place; a compressed tar is unpacked to memory, up to 2 GB.  Raises DataError for a
-    broken, encrypted or dangerous archive (names that lead out of it, links, bombs, duplicates), and as
-    `read_folder` does.
+    Raises DataError for a broken, encrypted or dangerous archive, and for a name that comes twice.
     """
     try:
         members = list_zip(path) if path.name.lower().endswith(".zip") else list_tar(path)
@@ -54,7 +51,19 @@ def read_archive(path: Path) -> Listing:
         names = sorted(member.name for member in members)
         twice = next(name for name, after in itertools.pairwise(names) if name == after)
         raise DataError(f"{path} holds {twice!r} twice", "each name once")
-    shared = find_shared_folder([member.name for member in members])
+    return known
+
+
+def read_archive(path: Path) -> Listing:
+    """List the images of a zip or tar archive: class/… or split/class/…, with the rules of folders.
+
+    An image's id is its member's name.  One folder that holds all others is not part of the rules.  Zip and
+    plain tar are read in place; a compressed tar is unpacked to memory, up to 2 GB.  Raises DataError for a
+    broken, encrypted or dangerous archive (names that lead out of it, links, bombs, duplicates), and as
+    `read_folder` does.
+    """
+    known = list_members(path)
+    shared = find_shared_folder(list(known))
     table = arrange_images(
         [name.removeprefix(shared) for name in known],
         str(path),

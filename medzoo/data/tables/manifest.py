@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -78,6 +79,20 @@ def read_manifest(path: Path, options: ManifestOptions = ManifestOptions()) -> L
     if layout.merged:
         rows, varying = merge_rows(rows, layout)
     annotation = annotate(rows.raw, layout, options, path)
+    return make_listing(rows, layout, options, path, annotation, (*notes, *unused), varying, skipped)
+
+
+def make_listing(
+    rows: Rows,
+    layout: Layout,
+    options: ManifestOptions,
+    path: Path,
+    annotation: Annotation,
+    notes: tuple[str, ...],
+    varying: Sequence[str],
+    skipped: tuple[str, ...],
+) -> Listing:
+    """Join rows and their labels, and find patients and groups; `notes` are those of reading."""
     table: dict[str, pd.Series | NDArray[np.object_]] = {"id": rows.names, "label": annotation.labels}
     if rows.splits is not None:
         table["split"] = rows.splits
@@ -88,13 +103,13 @@ def read_manifest(path: Path, options: ManifestOptions = ManifestOptions()) -> L
     taken = {*layout.roles.values(), *layout.labels, *layout.silent, *varying}
     people = [name for name in list_identifying(cells.columns) if name not in taken]
     if people and options.group_columns is None:
-        unused = (*unused, f"columns that name people are no groups, and go nowhere: {', '.join(people)}")
+        notes = (*notes, f"columns that name people are no groups, and go nowhere: {', '.join(people)}")
     return Listing(
         name=f"{path.resolve().parent.name}/{path.name}",
         table=pd.DataFrame(table | choose_groups(cells, taken, options.group_columns, path)),
         paths=tuple(map(Path, rows.paths)),
         rows=tuple(rows.cells.index.tolist()),
-        notes=(*notes, *unused, *annotation.notes),
+        notes=(*notes, *annotation.notes),
         classes=annotation.classes,
         marks=annotation.marks,
         skipped=skipped,

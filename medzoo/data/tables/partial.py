@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medzoo.data.dataset import Listing
 from medzoo.data.question import Question
 from medzoo.data.tables.annotations import (
     ALL_LABELS,
     UNCERTAIN,
+    Annotation,
     RawLabels,
     apply_policies,
     check_policies,
@@ -25,7 +25,6 @@ from medzoo.data.tables.annotations import (
 )
 from medzoo.data.tables.cells import Fault, read_cells, settle_faults
 from medzoo.data.tables.conventions import Policy, find_convention, fold_name, match_columns
-from medzoo.data.tables.groups import choose_groups, list_identifying
 from medzoo.data.tables.image_paths import find_images, find_repeats
 from medzoo.data.tables.layout import COMMON_NAMES, Layout, ManifestOptions, plan_layout
 from medzoo.data.tables.manifest import (
@@ -33,9 +32,9 @@ from medzoo.data.tables.manifest import (
     check_rules,
     describe_convention,
     drop_unused,
+    make_listing,
     merge_rows,
     name_images,
-    name_patients,
     read_splits,
 )
 
@@ -82,28 +81,9 @@ def read_partial(path: Path, options: ManifestOptions, question: Question) -> Li
     varying: tuple[str, ...] = ()
     if layout.merged:
         rows, varying = merge_rows(rows, layout)
-    texts, classes, marks, said = apply_rules(rows.raw, layout, options, question, path)
-    cells = rows.cells.reset_index(drop=True)
-    table: dict[str, pd.Series | NDArray[np.object_]] = {"id": rows.names, "label": texts}
-    if rows.splits is not None:
-        table["split"] = rows.splits
-    patients = name_patients(cells, rows.names, layout)
-    if patients is not None:
-        table["patient"] = patients
-    taken = {*layout.roles.values(), *layout.labels, *layout.silent, *varying}
-    people = [name for name in list_identifying(cells.columns) if name not in taken]
-    if people and options.group_columns is None:
-        unused = (*unused, f"columns that name people are no groups, and go nowhere: {', '.join(people)}")
-    return Listing(
-        name=f"{path.resolve().parent.name}/{path.name}",
-        table=pd.DataFrame(table | choose_groups(cells, taken, options.group_columns, path)),
-        paths=tuple(map(Path, rows.paths)),
-        rows=tuple(rows.cells.index.tolist()),
-        notes=(*describe_convention(layout, path), *notes, *unused, *said),
-        classes=classes,
-        marks=marks,
-        skipped=skipped,
-    )
+    annotation = apply_rules(rows.raw, layout, options, question, path)
+    before = (*describe_convention(layout, path), *notes, *unused)
+    return make_listing(rows, layout, options, path, annotation, before, varying, skipped)
 
 
 def adopt(options: ManifestOptions, question: Question, columns: Sequence[str]) -> ManifestOptions:
@@ -185,17 +165,17 @@ def _read_one_hot(cells: pd.DataFrame, layout: Layout, question: Question) -> tu
 
 def apply_rules(
     raw: RawLabels, layout: Layout, options: ManifestOptions, question: Question, path: Path
-) -> tuple[NDArray[np.object_], tuple[str, ...], NDArray[np.float32] | None, tuple[str, ...]]:
-    """Give the labels' texts (n,), their names, their marks (n, k) and notes; marks are None for exclusive classes."""
+) -> Annotation:
+    """Give the labels as a data set has them; marks are None for exclusive classes."""
     count = len(raw.names if raw.names is not None else raw.codes if raw.codes is not None else ())
     nothing = np.full(count, "", object)
     if question.ignore_labels:
-        return nothing, (), None, ()
+        return Annotation(nothing)
     if raw.names is not None:
-        return raw.names, (), None, ()
+        return Annotation(raw.names)
     assert raw.codes is not None
     if np.isnan(raw.codes).all():
-        return nothing, (), None, ()
+        return Annotation(nothing)
     uncertain = _choose_rules(options.uncertain, question.habits.uncertain, raw.classes, "uncertain")
     blank = _choose_rules(options.blank, question.habits.blank, raw.classes, "blank")
     if layout.coding == "lists":
@@ -209,13 +189,12 @@ def apply_rules(
         for name, column in zip(raw.classes, raw.codes.T, strict=True)
     ]
     if not any(told):
-        return nothing, (), None, ()
+        return Annotation(nothing)
     # What is known of no image is no fault here, as it would be of training data.
     names = tuple(name for name, is_told in zip(raw.classes, told, strict=True) if is_told)
     kept = RawLabels(codes=raw.codes[:, told], classes=names)
     rules = [{name: chosen[name] for name in names} for chosen in (on_doubt, on_blank)]
-    annotation = apply_policies(kept, rules[0], rules[1], layout.blank, path)
-    return annotation.labels, annotation.classes, annotation.marks, annotation.notes
+    return apply_policies(kept, rules[0], rules[1], layout.blank, path)
 
 
 def _choose_rules(
