@@ -13,7 +13,22 @@ import medzoo
 from medzoo.errors import MedzooError
 
 #: Commands in the order of a user's work; each is `command` in the module of its name.
-COMMANDS = ("models", "weights", "data", "transplant", "plan", "train", "runs", "predict", "evaluate")
+COMMANDS = (
+    "models",
+    "weights",
+    "data",
+    "transplant",
+    "plan",
+    "train",
+    "runs",
+    "predict",
+    "evaluate",
+    "calibrate",
+    "compare",
+    "efficiency",
+    "shift",
+    "report",
+)
 
 
 class LazyGroup(click.Group):

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 #: The entry of a run's metrics that is no split: what the best possible reader reaches on its data.
 IDEAL = "ideal_observer"
 
+#: What a score was computed on, where it is known, and the heading of its column.
+COUNTS = {"n": "n", "positives": "pos.", "negatives": "neg."}
+
 
 def print_metrics(metrics: dict[str, Any]) -> None:
     """Print metrics to stdout, the test AUROC beside the ideal observer's where that is known."""
@@ -24,7 +27,7 @@ def print_metrics(metrics: dict[str, Any]) -> None:
     ideal = metrics.get(IDEAL, {})
     if "auroc" in ideal and "test" in metrics:
         value = _format_entry(metrics["test"]["auroc"])[0]
-        console.print(f"test AUROC {value}, ideal observer {_format_number(ideal['auroc'])}", highlight=False)
+        console.print(f"test AUROC {value}, ideal observer {format_number(ideal['auroc'])}", highlight=False)
 
 
 def _draw_table(split: str, entries: dict[str, dict[str, Any]]) -> Table:
@@ -32,37 +35,68 @@ def _draw_table(split: str, entries: dict[str, dict[str, Any]]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=split, title_justify="left", title_style="bold")
-    for name in ("metric", "value", "95 % interval", "n"):
-        table.add_column(name, justify="right" if name == "n" else "left")
-    for metric, entry in entries.items():
-        for name, row in _list_rows(metric, entry):
-            value, interval = _format_entry(row)
-            table.add_row(escape(name), escape(value), escape(interval), str(row["n"]))
+    patients = max((row.get("patients", 0) for row in entries.values()), default=0)
+    title = f"{split}, {patients:,} patients" if patients else split
+    table = Table(title=title, title_justify="left", title_style="bold")
+    counted = [name for name in COUNTS if any(name in row for _, row in _list_all(entries))]
+    for name in ("metric", "value", "95 % interval", *counted):
+        table.add_column(
+            COUNTS.get(name, name), justify="right" if name in COUNTS else "left", no_wrap=name != "metric"
+        )
+    for name, row in _list_all(entries):
+        value, interval = _format_entry(row)
+        table.add_row(
+            escape(name), escape(value), escape(interval), *(str(row.get(count, "")) for count in counted)
+        )
     return table
 
 
+def _list_all(entries: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """List the rows of all metrics."""
+    return [pair for metric, entry in entries.items() for pair in _list_rows(metric, entry)]
+
+
 def _list_rows(metric: str, entry: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """List a metric's row and those of its labels."""
-    labels: dict[str, dict[str, Any]] = entry.get("labels", {})
-    return [(metric, entry), *((f"  {label}", row) for label, row in labels.items())]
+    """List a metric's row and those of its labels or classes."""
+    parts: dict[str, dict[str, Any]] = entry.get("labels", entry.get("classes", {}))
+    return [(metric, entry), *((f"  {name}", row) for name, row in parts.items())]
 
 
 def _list_reasons(entries: dict[str, dict[str, Any]]) -> list[str]:
     """Say below the table why a value or an interval is not in it."""
-    rows = (row for metric, entry in entries.items() for row in _list_rows(metric, entry))
-    return [f"{name.strip()}: {row['reason']}" for name, row in rows if row.get("reason")]
+    told: dict[str, list[str]] = {}
+    for name, row in _list_all(entries):
+        if row.get("reason") and "chance" not in row:
+            told.setdefault(row["reason"], []).append(name.strip())
+    lines = [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in told.items()]
+    chosen = next((row["at"] for row in entries.values() if "at" in row), None)
+    if chosen is not None:
+        numbers = _list_numbers(chosen["thresholds"])
+        lines.append(f"{chosen['rule']}: thresholds {numbers}, chosen on {chosen['n']:,} validation rows")
+    return lines
+
+
+def _list_numbers(numbers: dict[str, float | None]) -> str:
+    """Give named numbers as text."""
+    return ", ".join(f"{name} {'none' if x is None else format_number(x)}" for name, x in numbers.items())
 
 
 def _format_entry(entry: dict[str, Any]) -> tuple[str, str]:
     """Give the value and the interval of a metric as text; the reasons stand below the table."""
     if entry["value"] is None:
         return "undefined", "–"
+    if "chance" in entry:
+        return format_number(entry["value"]), f"chance < {format_number(entry['chance'])}"
     if entry["low"] is None:
-        return _format_number(entry["value"]), "none"
-    return _format_number(entry["value"]), f"{_format_number(entry['low'])} – {_format_number(entry['high'])}"
+        return format_number(entry["value"]), "none"
+    return format_number(entry["value"]), f"{format_number(entry['low'])} – {format_number(entry['high'])}"
 
 
-def _format_number(value: float) -> str:
-    """Give three decimals without the leading zero, as shares are printed in the field's papers."""
-    return f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:.3f}"
+def format_number(value: float) -> str:
+    """Give three decimals without the leading zero, as shares are printed in the field's papers.
+
+    >>> format_number(0.5), format_number(-0.25), format_number(1.5)
+    ('.500', '-.250', '1.500')
+    """
+    text = f"{value:.3f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("-").startswith("0.") else text

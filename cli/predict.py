@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     metavar="none|horizontal|both",
     help="Average the probabilities of mirrored images.",
 )
+@click.option(
+    "--uncalibrated", is_flag=True, help="Leave the network's own scores, though the run is calibrated."
+)
 @click.option("--batch-size", type=int, help="[default: the run's]")
 @click.option(
     "--out",
@@ -45,6 +48,7 @@ def command(
     data: str,
     unlabelled: bool,
     tta: str,
+    uncalibrated: bool,
     batch_size: int | None,
     out: str,
     overwrite: bool,
@@ -55,7 +59,8 @@ def command(
 
     Images are prepared as in the run: its size, channels, input contract, windows and frame. They need no labels;
     where they have any, `medzoo evaluate` reads the file. Images of no split are test images; those of the data
-    that the run was trained on keep its splits.
+    that the run was trained on keep its splits. Scores are calibrated where `medzoo calibrate` was used on the run,
+    and a note says so.
 
     \b
     Examples:
@@ -63,7 +68,8 @@ def command(
       medzoo predict runs/ct --data study/ --on-error skip --out study.csv
       medzoo predict runs/breast --data other.csv --tta horizontal --out other_predictions.parquet
     """
-    from medzoo.training.inference import check_views, open_for, predict_images
+    from medzoo.training.calibrated import calibrate, read_run_calibration
+    from medzoo.training.inference import VIEWS, check_views, open_for, predict_images
     from medzoo.training.trained import read_run
     from medzoo.training.writing import check_out, write_table
 
@@ -71,16 +77,24 @@ def command(
     trained = read_run(run)
     check_views(tta)
     check_out(target, overwrite, trained.path)
+    calibration = None if uncalibrated else read_run_calibration(trained)
     dataset = open_for(trained, data, read_data_options(options), unlabelled)
     with mute_native_notices():
         from medzoo.training.stepping.hardware import has_gpu
 
         has_gpu()  # wakes the device libraries, which speak too
     predictions = predict_images(trained, dataset, batch_size=batch_size, augment_test=tta, report=print_note)
+    predictions = calibrate(predictions, calibration, print_note, len(VIEWS[tta]))
     write_table(predictions, target, overwrite)
     summary = summarise(predictions)
     if as_json:
-        described = {"run": run, "data": dataset.name, "views": tta, "skipped": list(dataset.skipped)}
+        described: dict[str, Any] = {
+            "run": run,
+            "data": dataset.name,
+            "views": tta,
+            "skipped": list(dataset.skipped),
+        }
+        described["calibration"] = None if calibration is None else calibration.method
         print_json(described | summary | {"out": out})
         return
     counted = "most likely of" if predictions.exclusive else "likely (> .5) in"

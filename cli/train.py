@@ -154,6 +154,7 @@ def command(
     """
     from medzoo.errors import ConfigError
     from medzoo.training.config import make_config, parse_setting, read_config
+    from medzoo.training.unfinished import find_unfinished, refuse_early
 
     settings = [parse_setting(text) for text in extra]
     settings += [(f"data.{name}", value) for name, value in read_data_options(options).items()]
@@ -185,6 +186,11 @@ def command(
         )
     checked = make_config(base, settings)
     has_given = config is not None or bool(settings)
+    # What can be refused without it is refused before TensorFlow is loaded, which takes seconds.
+    if resume is not None:
+        find_unfinished(resume)
+    else:
+        refuse_early(checked)
     with mute_native_notices():
         from medzoo.training import launch
         from medzoo.training.signals import RunStoppedError

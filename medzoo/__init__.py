@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 #: Public name → the module that defines it (None: the module itself is the name).
 _PUBLIC = {
@@ -54,11 +54,34 @@ _PUBLIC = {
     "ExactScore": "medzoo.training.monitoring.callbacks",
     "load_predictions": "medzoo.evaluation.predictions",
     "evaluate": "medzoo.evaluation.scores",
-    "auroc": "medzoo.evaluation.discrimination",
-    "accuracy": "medzoo.evaluation.discrimination",
-    "balanced_accuracy": "medzoo.evaluation.discrimination",
-    "by_group": "medzoo.evaluation.discrimination",
-    "bootstrap": "medzoo.evaluation.bootstrap",
+    "auroc": "medzoo.evaluation.metrics.discrimination",
+    "accuracy": "medzoo.evaluation.metrics.discrimination",
+    "balanced_accuracy": "medzoo.evaluation.metrics.discrimination",
+    "by_group": "medzoo.evaluation.metrics.discrimination",
+    "bootstrap": "medzoo.evaluation.uncertainty.bootstrap",
+    "write_predictions": "medzoo.evaluation.predictions",
+    "find_metric": "medzoo.evaluation.metrics.registry",
+    "choose_thresholds": "medzoo.evaluation.metrics.thresholds",
+    "at_thresholds": "medzoo.evaluation.metrics.thresholds",
+    "Resampling": "medzoo.evaluation.uncertainty.resampling",
+    "paired_bootstrap": "medzoo.evaluation.uncertainty.paired",
+    "permutation_test": "medzoo.evaluation.uncertainty.paired",
+    "delong_interval": "medzoo.evaluation.uncertainty.delong",
+    "delong_test": "medzoo.evaluation.uncertainty.delong",
+    "adjust_holm": "medzoo.evaluation.uncertainty.multiplicity",
+    "summarise_seeds": "medzoo.evaluation.uncertainty.seeds",
+    "fit_calibration": "medzoo.evaluation.calibration.fitting",
+    "reliability_bins": "medzoo.evaluation.calibration.bins",
+    "risk_coverage": "medzoo.evaluation.selective",
+    "choose_deferral": "medzoo.evaluation.selective",
+    "score_groups": "medzoo.evaluation.subgroups",
+    "measure_equalised_odds": "medzoo.evaluation.fairness",
+    "compare": "medzoo.evaluation.comparison",
+    "efficiency_curve": "medzoo.evaluation.efficiency",
+    "labels_saved": "medzoo.evaluation.efficiency",
+    "evaluate_shift": "medzoo.training.shifting",
+    "evaluate_corruptions": "medzoo.training.shifting",
+    "write_report": "medzoo.reports.report",
 }
 
 __all__ = [*sorted(_PUBLIC), "__version__"]
@@ -72,15 +95,30 @@ if TYPE_CHECKING:
     from medzoo.data.feeding.pipeline import make_batches
     from medzoo.data.open import open_dataset
     from medzoo.errors import MedzooError
-    from medzoo.evaluation.bootstrap import bootstrap
-    from medzoo.evaluation.discrimination import accuracy, auroc, balanced_accuracy, by_group
-    from medzoo.evaluation.predictions import load_predictions
+    from medzoo.evaluation.calibration.bins import reliability_bins
+    from medzoo.evaluation.calibration.fitting import fit_calibration
+    from medzoo.evaluation.comparison import compare
+    from medzoo.evaluation.efficiency import efficiency_curve, labels_saved
+    from medzoo.evaluation.fairness import measure_equalised_odds
+    from medzoo.evaluation.metrics.discrimination import accuracy, auroc, balanced_accuracy, by_group
+    from medzoo.evaluation.metrics.registry import find_metric
+    from medzoo.evaluation.metrics.thresholds import at_thresholds, choose_thresholds
+    from medzoo.evaluation.predictions import load_predictions, write_predictions
     from medzoo.evaluation.scores import evaluate
+    from medzoo.evaluation.selective import choose_deferral, risk_coverage
+    from medzoo.evaluation.subgroups import score_groups
+    from medzoo.evaluation.uncertainty.bootstrap import bootstrap
+    from medzoo.evaluation.uncertainty.delong import delong_interval, delong_test
+    from medzoo.evaluation.uncertainty.multiplicity import adjust_holm
+    from medzoo.evaluation.uncertainty.paired import paired_bootstrap, permutation_test
+    from medzoo.evaluation.uncertainty.resampling import Resampling
+    from medzoo.evaluation.uncertainty.seeds import summarise_seeds
     from medzoo.models.build import build
     from medzoo.models.catalog import find_model, list_models
     from medzoo.models.describe import describe
     from medzoo.models.load import load_model
     from medzoo.models.taps import taps
+    from medzoo.reports.report import write_report
     from medzoo.tensors import source_from_arrays
     from medzoo.training.compiling import compile
     from medzoo.training.config import read_config
@@ -89,6 +127,7 @@ if TYPE_CHECKING:
     from medzoo.training.monitoring.callbacks import ExactScore
     from medzoo.training.objectives import make_loss
     from medzoo.training.optimisation.schedules import make_schedule
+    from medzoo.training.shifting import evaluate_corruptions, evaluate_shift
     from medzoo.training.stepping.acceleration import accelerate, decelerate
     from medzoo.transplant import recipes
     from medzoo.transplant.adaptations import Adaptations

@@ -51,7 +51,8 @@ ALLOWED = {
         "evaluation",
     },
 }
-ALLOWED["cli"] = set(ALLOWED) | {"training"}
+ALLOWED["reports"] = ALLOWED["training"] | {"training"}
+ALLOWED["cli"] = set(ALLOWED)
 
 FRAMEWORKS = {"keras", "tensorflow", "tf_keras", "torch", "jax"}
 MAY_IMPORT_FRAMEWORKS = {"models", "data", "training"}
@@ -174,6 +175,9 @@ def _loaded(statement: str, unwanted: set[str]) -> set[str]:
         "from medzoo.cli import main; main(['models', 'show', 'resnet50'])",
         "from medzoo.cli import main; main(['weights', 'inspect', 'mobilenet_075.imagenet'])",
         "from medzoo.cli import main; main(['evaluate', 'predictions.csv'])",
+        "from medzoo.cli import main; main(['evaluate', 'predictions.csv', 'predictions.csv'])",
+        "from medzoo.cli import main; main(['compare', 'predictions.csv', 'predictions.csv'])",
+        "from medzoo.cli import main; main(['report', 'predictions.csv'])",
         "from medzoo import find_model, list_models, describe, open_weights, make_plan, recipes, evaluate",
     ],
 )

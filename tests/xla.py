@@ -35,10 +35,18 @@ def list_narrow() -> dict[str, ModelSpec]:
     return {spec.family: spec for spec in rows}
 
 
-def train(spec: ModelSpec, size: int, jit: bool) -> tuple[list[float], float]:
-    """Take steps from the weights that seed 0 gives; gives their losses and the seconds of the first."""
+def train(
+    spec: ModelSpec, size: int, jit: bool, weights: list[np.ndarray] | None
+) -> tuple[list[float], float, list[np.ndarray]]:
+    """Take steps from some weights, or fresh ones; gives the losses, the seconds of the first, what they began from.
+
+    Fresh weights are another's in a second build: a network of keras.applications is made once in a process.
+    """
     keras.utils.set_random_seed(0)
     model = accelerate(medzoo.build(spec, classes=2, channels=1, input_size=size))
+    if weights is not None:
+        model.set_weights(weights)
+    begun = model.get_weights()
     settings, training = OptimizerSection(name="sgd", clip_norm=1.0), TrainingSection(weight_decay=0)
     updates = make_updates(
         model, make_groups(model, spec.stages, settings), settings, training, lambda _: 0.01
@@ -52,7 +60,7 @@ def train(spec: ModelSpec, size: int, jit: bool) -> tuple[list[float], float]:
     losses = [float(stepper.run(iter([(images, targets)]), 1).losses[0])]
     seconds = time.perf_counter() - started
     losses += [float(stepper.run(iter([(images, targets)]), 1).losses[0]) for _ in range(STEPS - 1)]
-    return losses, seconds
+    return losses, seconds, begun
 
 
 def main() -> int:
@@ -66,8 +74,8 @@ def main() -> int:
             continue
         least = max(32, spec.smallest_input)
         size = least + -least % spec.multiple
-        compiled, seconds = train(spec, size, jit=True)
-        plain, _ = train(spec, size, jit=False)
+        compiled, seconds, weights = train(spec, size, jit=True, weights=None)
+        plain, _, _ = train(spec, size, jit=False, weights=weights)
         difference = abs(compiled[0] - plain[0])
         is_right = difference < 1e-4 and min(compiled[1:]) < compiled[0]
         wrong += not is_right

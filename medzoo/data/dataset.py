@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medzoo.data.bundle import Bundle
+from medzoo.data.corruptions import Corruption
 from medzoo.data.reading import Reading
 from medzoo.errors import DataError, nearest
 
@@ -53,6 +54,7 @@ class Dataset:
     reading: Reading = AS_STORED
     skipped: tuple[str, ...] = ()  # a line for each row that was left out because of an error
     rows: tuple[int, ...] = ()  # the spreadsheet row of each image; empty where there is no spreadsheet
+    corruption: Corruption | None = None  # what is done to each image once it is decoded
 
     def __len__(self) -> int:
         return len(self.table)

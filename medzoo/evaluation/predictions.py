@@ -1,11 +1,9 @@
-"""Predictions: one row per image with what is true and what a model said, in memory and as a CSV file."""
+"""Predictions: one row per image with what is true and what a model said, in memory and as a file."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medzoo.errors import DataError, nearest
-from medzoo.evaluation.columns import read_columns
-from medzoo.evaluation.csv_table import read_table
-from medzoo.outputs import write_text
+from medzoo.evaluation.tables.columns import read_columns
+from medzoo.evaluation.tables.csv_table import read_csv_table
+from medzoo.evaluation.tables.pairing import align as align
+from medzoo.evaluation.tables.pairing import join as join
+from medzoo.evaluation.tables.parquet_table import read_parquet_table
+from medzoo.evaluation.tables.writing import CSV, PARQUET, write_file
 
 SPLITS = ("train", "validation", "test")
+
+#: The files that a run's predictions may be in.
+IN_A_RUN = (f"predictions{CSV}", f"predictions{PARQUET}")
 
 FloatArray = NDArray[np.float64]
 TextArray = NDArray[np.str_]
@@ -30,7 +34,8 @@ class Predictions:
     ids (n,) str; labels (n, k) float64, one-hot if `exclusive`, else 0 or 1 per label, NaN = not annotated
     (the whole row where exclusive); scores (n, k) float64 probabilities; classes k names, the last one
     positive where there are two; splits (n,) of train, validation, test; patients (n,) str, "" where
-    unknown, or None; groups: further columns, each (n,) str. Raises DataError when these do not hold.
+    unknown, or None; groups: further columns, each (n,) str; logits (n, k) float64 as the network gave them, or None:
+    the scores are their softmax or sigmoid unless they were calibrated. Raises DataError when these do not hold.
 
     >>> import numpy as np
     >>> one = Predictions(ids=np.array(["a"]), labels=np.array([[0.0, 1.0]]), scores=np.array([[0.3, 0.7]]),
@@ -47,6 +52,7 @@ class Predictions:
     patients: TextArray | None = field(default=None, repr=False)
     groups: Mapping[str, TextArray] = field(default_factory=dict, repr=False)
     exclusive: bool = True
+    logits: FloatArray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit together, so that no metric is computed on them."""
@@ -54,6 +60,8 @@ class Predictions:
         for name, array in (("labels", self.labels), ("scores", self.scores)):
             if array.shape != (count, width):
                 raise DataError(f"{name} of shape {array.shape}", f"({count}, {width}): ids × classes")
+        if self.logits is not None and self.logits.shape != (count, width):
+            raise DataError(f"logits of shape {self.logits.shape}", f"({count}, {width}): ids × classes")
         columns = {"splits": self.splits, "patients": self.patients, **self.groups}
         for name, column in columns.items():
             if column is not None and column.shape != (count,):
@@ -82,6 +90,7 @@ class Predictions:
             patients=None if self.patients is None else self.patients[indices],
             groups={name: column[indices] for name, column in self.groups.items()},
             exclusive=self.exclusive,
+            logits=None if self.logits is None else self.logits[indices],
         )
 
     def of_split(self, name: str) -> Predictions:
@@ -97,7 +106,8 @@ class Predictions:
         """
         if name not in SPLITS:
             raise DataError(f"there is no split {name!r}", nearest(name, SPLITS))
-        return self.take(self.splits == name)
+        chosen = self.splits == name
+        return self if chosen.all() else self.take(chosen)
 
     def annotated(self) -> Predictions:
         """Give the rows that have at least one label: the only ones that a metric can use.
@@ -132,18 +142,19 @@ def _check_values(labels: FloatArray, scores: FloatArray, splits: TextArray, exc
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    r"""Read a CSV table of predictions, from medzoo or from anywhere else.
+    r"""Read a table of predictions, from medzoo or from anywhere else: Parquet by the ending .parquet, else CSV.
 
     Columns: `id`; `patient` and `split` where known (no `split`: all rows are test); `label`, the class's
     name, or one `label_<name>` per independent label, 0 or 1; one `score_<class>` per class, in the order
-    of the classes. An empty label is one that nobody annotated. `logit_<class>` is allowed and not kept;
-    every other column is a group. With `label` and a single score column, the other class is the labels'
-    other name: it comes first, with the score 1 − p.
+    of the classes, or else one `logit_<class>`, of which the scores are the softmax, or the sigmoid of each
+    label. An empty label is one that nobody annotated. Logits of every class beside scores are kept; every other
+    column is a group. With `label` and a single score or logit, the other class is the labels' other name: it comes
+    first, with the score 1 − p.
 
-    Raises DataError, with the row where there is one: a file that is missing, empty, no CSV or without
+    Raises DataError, with the row where there is one: a file that is missing, empty, no table or without
     rows; no score or label column; a label without score; a score that is no probability, or exclusive
-    scores that do not sum to 1 within 0.001; an id twice in a split; another split than train, validation
-    and test.
+    scores that do not sum to 1 within 0.001; a logit that is no finite number; an id twice in a split; another
+    split than train, validation and test; more rows than memory holds.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -153,16 +164,19 @@ def read_predictions(path: str | Path) -> Predictions:
     >>> predictions.classes, predictions.scores[0].tolist(), list(predictions.groups)
     (('benign', 'malignant'), [0.75, 0.25], ['sex'])
     """
-    columns = read_columns(read_table(path), SPLITS)
+    path = Path(path)
+    table = read_parquet_table(path) if path.suffix.lower() == PARQUET else read_csv_table(path)
+    columns = read_columns(table, SPLITS)
     return Predictions(
-        ids=np.array(columns.ids, dtype=np.str_),
+        ids=columns.ids,
         labels=columns.labels,
         scores=columns.scores,
         classes=columns.classes,
-        splits=np.array(columns.splits, dtype=np.str_),
-        patients=None if columns.patients is None else np.array(columns.patients, dtype=np.str_),
-        groups={name: np.array(values, dtype=np.str_) for name, values in columns.groups.items()},
+        splits=columns.splits,
+        patients=columns.patients,
+        groups=columns.groups,
         exclusive=columns.exclusive,
+        logits=columns.logits,
     )
 
 
@@ -182,8 +196,8 @@ def load_predictions(path: str | Path) -> Predictions:
     path = Path(path)
     if not path.is_dir():
         return read_predictions(path)
-    inside = path / "predictions.csv"
-    if not inside.exists():
+    inside = next((path / name for name in IN_A_RUN if (path / name).exists()), None)
+    if inside is None:
         raise DataError(
             f"{path} holds no predictions: the run was interrupted, is still training, or this is not a run",
             "a folder with predictions.csv",
@@ -199,10 +213,11 @@ def _suggest_runs(folder: Path) -> str:
 
 
 def write_predictions(predictions: Predictions, path: str | Path, logits: FloatArray | None = None) -> None:
-    """Write predictions, and logits (n, k) where given, as the CSV table that `read_predictions` reads.
+    """Write predictions with the logits they have, or with `logits` (n, k), as `read_predictions` reads them.
 
-    Numbers have as many digits as it takes to read the same float64 back. The file appears whole or not at
-    all. Raises DataError when two columns would have one name or when the file cannot be written.
+    A path that ends in .parquet gets a Parquet file, any other a CSV file with as many digits as it takes to read
+    the same float64 back. The file appears whole or not at all. Raises DataError when two columns would have one
+    name, OSError when the file cannot be written.
 
     >>> import numpy as np, tempfile
     >>> one = Predictions(np.array(["a"]), np.array([[0.0, 1.0]]), np.array([[0.3, 0.7]]), ("no", "yes"),
@@ -213,47 +228,4 @@ def write_predictions(predictions: Predictions, path: str | Path, logits: FloatA
     id,split,label,score_no,score_yes
     a,test,yes,0.3,0.7
     """
-    if logits is not None and logits.shape != predictions.scores.shape:
-        raise DataError(f"logits of shape {logits.shape}", f"{predictions.scores.shape}, that of the scores")
-    columns: list[tuple[str, Sequence[str]]] = [("id", predictions.ids.tolist())]
-    if predictions.patients is not None:
-        columns.append(("patient", predictions.patients.tolist()))
-    columns += [("split", predictions.splits.tolist()), *_label_columns(predictions)]
-    columns += _number_columns("score", predictions.classes, predictions.scores)
-    if logits is not None:
-        columns += _number_columns("logit", predictions.classes, logits)
-    columns += [(name, values.tolist()) for name, values in predictions.groups.items()]
-    names = [name for name, _ in columns]
-    clash = next(
-        (name for name in predictions.groups if names.count(name) > 1 or name.startswith("score_")), None
-    )
-    if clash is not None:
-        raise DataError(
-            f"the group {clash!r} has the name of a predictions column", "another name", "renaming it"
-        )
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(zip(*(values for _, values in columns), strict=True))
-    write_text(Path(path), text.getvalue())
-
-
-def _label_columns(predictions: Predictions) -> list[tuple[str, Sequence[str]]]:
-    """Give `label` with the class's name, or one `label_<name>` of 0 and 1; empty where not annotated."""
-    unknown = np.isnan(predictions.labels)
-    if predictions.exclusive:
-        chosen = np.where(unknown, 0, predictions.labels).argmax(axis=1)
-        pairs = zip(chosen.tolist(), unknown[:, 0].tolist(), strict=True)
-        return [("label", ["" if missing else predictions.classes[index] for index, missing in pairs])]
-    texts = np.where(unknown, "", np.where(predictions.labels == 1, "1", "0"))
-    return [(f"label_{name}", texts[:, index].tolist()) for index, name in enumerate(predictions.classes)]
-
-
-def _number_columns(
-    kind: str, classes: tuple[str, ...], values: FloatArray
-) -> list[tuple[str, Sequence[str]]]:
-    """Give one column per class, each number as its shortest text that reads back as the same float64."""
-    exact = np.asarray(values, dtype=np.float64)
-    return [
-        (f"{kind}_{name}", [repr(x) for x in exact[:, index].tolist()]) for index, name in enumerate(classes)
-    ]
+    write_file(predictions if logits is None else replace(predictions, logits=logits), Path(path))

@@ -3,28 +3,57 @@
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medzoo.evaluation.bootstrap import bootstrap, identify_patients
-from medzoo.evaluation.discrimination import METRICS, explain_undefined
+from medzoo.evaluation.calibration.chance import BINNED, measure_chance
+from medzoo.evaluation.metrics.calls import Metric, list_positive_columns
+from medzoo.evaluation.metrics.needs import explain_undefined
+from medzoo.evaluation.metrics.registry import find_metric
+from medzoo.evaluation.metrics.thresholds import AtThresholds, OperatingPoints, choose_thresholds
 from medzoo.evaluation.predictions import SPLITS, Predictions
+from medzoo.evaluation.score import Score, count_rows
+from medzoo.evaluation.uncertainty.bootstrap import Interval, bootstrap_all
+from medzoo.evaluation.uncertainty.by_class import OfClass, take_class
+from medzoo.evaluation.uncertainty.resampling import Kind, Resampling
 from medzoo.outputs import write_text
 
-#: {split: {metric: {"value", "low", "high", "n", …}}}: only dicts, strings, whole numbers, floats and None.
+#: {split: {metric: {"value", "low", "high", "n", …}}}: only dicts, lists, strings, whole numbers, floats and None.
 Metrics = dict[str, dict[str, dict[str, Any]]]
 
+#: What is reported where nothing else is asked for: order, decisions, probabilities.
+DEFAULT_METRICS = ("auroc", "auprc", "accuracy", "balanced_accuracy", "f1", "mcc", "ece", "brier")
 
-def evaluate(predictions: Predictions, *, replicates: int = 1000, seed: int = 0) -> Metrics:
-    """Give every metric with its 95 % interval on each split that the predictions have.
+#: Also reported for each label, and for each of several exclusive classes against the rest.
+BY_CLASS = ("auroc", "auprc")
+
+#: What is reported at thresholds that were chosen on validation rows.
+AT_THRESHOLDS = ("sensitivity", "specificity", "precision", "npv")
+
+
+def evaluate(
+    predictions: Predictions,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    threshold: str | None = None,
+    kind: Kind = "percentile",
+) -> Metrics:
+    """Give metrics with their 95 % intervals on each split that the predictions have.
 
     Each entry holds `value`, `low`, `high` (None where undefined, with a `reason`) and `n`, the annotated
     rows; `patients` where they are known; `positives` and `negatives` where there are two classes or one
-    label. With several labels, the entry `auroc` holds such an entry for each under `labels`. Raises
-    ConfigError for less than one replicate or a negative seed.
+    label. Errors over bins have no interval, but `chance`, what they stay below in 95 % of cases where the scores are
+    right. With several labels the entries of AUROC and AUPRC hold such an entry for each under `labels`, with
+    several exclusive classes under `classes`, each against the rest. `threshold` is a rule, such as "youden" or
+    "sensitivity=.9", by which thresholds are chosen on the validation rows: sensitivity, specificity and
+    predictive values at them are added. Raises ConfigError for a metric or rule that does not exist, less than
+    one replicate or a negative seed, DataError for a rule without validation rows.
 
     >>> import numpy as np
     >>> true, said = np.eye(2)[[0, 0, 1, 1]], np.eye(2)[[0, 1, 1, 1]]
@@ -32,11 +61,50 @@ def evaluate(predictions: Predictions, *, replicates: int = 1000, seed: int = 0)
     >>> evaluate(rows, replicates=100)["test"]["accuracy"]
     {'value': 0.75, 'low': 0.5, 'high': 1.0, 'n': 4, 'positives': 2, 'negatives': 2}
     """
+    resampling = Resampling(replicates=replicates, seed=seed, kind=kind)
+    for name in metrics:
+        find_metric(name)
+    points = None if threshold is None else choose_thresholds(predictions.of_split("validation"), threshold)
     present = [name for name in SPLITS if (predictions.splits == name).any()]
-    return {name: _score_split(predictions.of_split(name), replicates, seed) for name in present}
+    return {
+        name: _score_split(predictions.of_split(name).annotated(), metrics, points, resampling)
+        for name in present
+    }
 
 
-def format_metrics(metrics: Metrics) -> str:
+def measure(
+    metrics: Mapping[str, Metric],
+    rows: Predictions,
+    resampling: Resampling,
+    reasons: Mapping[str, str] | None = None,
+) -> dict[str, Score]:
+    """Give the score of each metric on the same draws of rows; the registry's are explained where undefined.
+
+    `reasons` are further ones, by the metrics' names.
+
+    >>> from medzoo.evaluation.metrics.discrimination import accuracy
+    >>> true, said = np.eye(2)[[0, 0, 1, 1]], np.eye(2)[[0, 1, 1, 1]]
+    >>> rows = Predictions(np.array(list("abcd")), true, said, ("no", "yes"), np.array(["test"] * 4))
+    >>> measure({"accuracy": accuracy}, rows, Resampling(replicates=100))["accuracy"].value
+    0.75
+    """
+    annotated = rows.annotated()
+    counts = count_rows(annotated)
+    values = {name: metric(annotated) for name, metric in metrics.items()}
+    defined = {name: metric for name, metric in metrics.items() if not np.isnan(values[name])}
+    intervals = bootstrap_all(defined, annotated, resampling) if defined else {}
+    scores = {}
+    for name, value in values.items():
+        if name in intervals:
+            interval = intervals[name]
+        else:
+            reason = (reasons or {}).get(name) or "undefined on these rows"
+            interval = Interval(float("nan"), float("nan"), reason)
+        scores[name] = Score(value, interval.low, interval.high, counts, interval.reason)
+    return scores
+
+
+def format_metrics(metrics: Mapping[str, Any]) -> str:
     """Give metrics as JSON text that is the same whenever the metrics are.
 
     Raises ValueError for NaN or infinity, which JSON does not have: undefined is None.
@@ -53,7 +121,7 @@ def format_metrics(metrics: Metrics) -> str:
     return json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_metrics(metrics: Metrics, path: str | Path) -> None:
+def write_metrics(metrics: Mapping[str, Any], path: str | Path) -> None:
     """Write metrics as a JSON file that appears whole or not at all.
 
     Raises DataError when it cannot be written, ValueError for NaN or infinity.
@@ -67,56 +135,70 @@ def write_metrics(metrics: Metrics, path: str | Path) -> None:
     write_text(Path(path), format_metrics(metrics))
 
 
-def _score_split(rows: Predictions, replicates: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Give the entry of each metric; that of AUROC with its labels where there are several."""
-    entries = {name: _score(name, rows, replicates, seed) for name in METRICS}
-    if not rows.exclusive and len(rows.classes) > 1:
-        entries["auroc"]["labels"] = {
-            name: _score("auroc", _take_label(rows, index), replicates, seed)
-            for index, name in enumerate(rows.classes)
-        }
+def _score_split(
+    rows: Predictions, names: Sequence[str], points: OperatingPoints | None, resampling: Resampling
+) -> dict[str, dict[str, Any]]:
+    """Give the entry of each metric on one split; those of labels and classes within it."""
+    wanted = {name: find_metric(name).measure for name in names}
+    reasons = {name: explain_undefined(name, rows) or "" for name in names}
+    found = measure(wanted, rows, resampling, reasons)
+    entries = {name: score.describe() for name, score in found.items()}
+    for name in (name for name, metric in wanted.items() if metric in BINNED):
+        if entries[name]["value"] is not None:
+            entries[name]["chance"] = measure_chance(wanted[name], rows, seed=resampling.seed)
+    if len(list_positive_columns(rows)) > 1:
+        for name in (name for name in BY_CLASS if name in entries):
+            entries[name]["classes" if rows.exclusive else "labels"] = _score_classes(name, rows, resampling)
+    if points is not None:
+        entries |= _score_at(rows, points, resampling)
     return entries
 
 
-def _score(name: str, rows: Predictions, replicates: int, seed: int) -> dict[str, Any]:
-    """Give one metric's entry; no interval is drawn around a value that is undefined."""
-    annotated = rows.annotated()
-    reason = explain_undefined(name, annotated)
-    value = low = high = math.nan
-    if reason is None:
-        value = METRICS[name](annotated)
-        interval = bootstrap(METRICS[name], annotated, replicates=replicates, seed=seed)
-        low, high, reason = interval.low, interval.high, interval.reason
-    entry: dict[str, Any] = {"value": _or_none(value), "low": _or_none(low), "high": _or_none(high)}
-    entry |= _count(annotated)
-    return entry if reason is None else entry | {"reason": reason}
+def _score_classes(name: str, rows: Predictions, resampling: Resampling) -> dict[str, dict[str, Any]]:
+    """Give one metric's entry on each label or class, all on the same draws."""
+    metric = find_metric(name).measure
+    parts = [take_class(rows, index) for index in range(len(rows.classes))]
+    reasons = {part.classes[0]: explain_undefined(name, part) or "" for part in parts}
+    return _measure_parts([metric] * len(parts), parts, rows, resampling, reasons)
 
 
-def _or_none(value: float) -> float | None:
-    """Give None for NaN, which JSON cannot say."""
-    return None if math.isnan(value) else value
+def _score_at(
+    rows: Predictions, points: OperatingPoints, resampling: Resampling
+) -> dict[str, dict[str, Any]]:
+    """Give the entries of decisions at thresholds, which each says; those of labels and classes within it."""
+    wanted = {name: AtThresholds(name, points) for name in AT_THRESHOLDS}
+    reasons = {name: metric.explain(rows) or "" for name, metric in wanted.items()}
+    found = measure(wanted, rows, resampling, reasons)
+    entries = {name: score.describe() | {"at": points.describe()} for name, score in found.items()}
+    if len(points.classes) > 1:
+        parts = [take_class(rows, index) for index in range(len(rows.classes))]
+        alone = [
+            replace(points, classes=(name,), thresholds=(threshold,))
+            for name, threshold in zip(points.classes, points.thresholds, strict=True)
+        ]
+        for name, entry in entries.items():
+            metrics = [AtThresholds(name, point) for point in alone]
+            why = {
+                part.classes[0]: metric.explain(part) or ""
+                for metric, part in zip(metrics, parts, strict=True)
+            }
+            within = _measure_parts(metrics, parts, rows, resampling, why)
+            entry["classes" if rows.exclusive else "labels"] = within
+    return {f"{name} ({points.rule})": entry for name, entry in entries.items()}
 
 
-def _count(annotated: Predictions) -> dict[str, int]:
-    """Count the rows, the patients where known, and the positives and negatives where that has a meaning."""
-    counts = {"n": len(annotated)}
-    patients = identify_patients(annotated)
-    if patients is not None:
-        counts["patients"] = len(np.unique(patients))
-    if len(annotated.classes) == (2 if annotated.exclusive else 1):
-        counts["positives"] = int((annotated.labels[:, -1] == 1).sum())
-        counts["negatives"] = int((annotated.labels[:, -1] == 0).sum())
-    return counts
-
-
-def _take_label(rows: Predictions, index: int) -> Predictions:
-    """Give one independent label as predictions of that label alone."""
-    return Predictions(
-        ids=rows.ids,
-        labels=rows.labels[:, [index]],
-        scores=rows.scores[:, [index]],
-        classes=(rows.classes[index],),
-        splits=rows.splits,
-        patients=rows.patients,
-        exclusive=False,
-    )
+def _measure_parts(
+    metrics: Sequence[Metric],
+    parts: Sequence[Predictions],
+    rows: Predictions,
+    resampling: Resampling,
+    reasons: Mapping[str, str],
+) -> dict[str, dict[str, Any]]:
+    """Give the entry of a metric on each label or class, counted on the label's own rows."""
+    names = [part.classes[0] for part in parts]
+    wanted = {name: OfClass(metrics[index], index) for index, name in enumerate(names)}
+    found = measure(wanted, rows, resampling, reasons)
+    return {
+        name: replace(found[name], counts=count_rows(part)).describe()
+        for name, part in zip(names, parts, strict=True)
+    }

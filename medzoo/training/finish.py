@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.evaluation.predictions import write_predictions
-from medzoo.evaluation.scores import evaluate, write_metrics
+from medzoo.evaluation.scores import DEFAULT_METRICS, evaluate, write_metrics
 from medzoo.outputs import write_text
 from medzoo.training.announcement import describe_environment
 from medzoo.training.assembly import build_network, plain_batches
@@ -30,11 +30,17 @@ def finish(run: Run, prepared: Prepared, facts: Mapping[str, Any]) -> None:
     rows = np.concatenate([np.flatnonzero(column == split) for split in splits])
     described = replace(prepared.dataset, images=None, paths=(), bundle=None, rows=()).take(rows)
     predictions = make_predictions(described, values)
-    write_predictions(predictions, run / "predictions.csv", values)
-    metrics: dict[str, Any] = dict(evaluate(predictions))
+    write_predictions(predictions, run / "predictions.csv")
+    metrics: dict[str, Any] = dict(evaluate(predictions, metrics=_list_metrics(prepared)))
     if prepared.dataset.limit is not None:
         metrics["ideal_observer"] = {"auroc": prepared.dataset.limit}
     environment = describe_environment(prepared) | dict(facts)
     write_text(run / "environment.json", json.dumps(environment, indent=1, ensure_ascii=False) + "\n")
     # Last of all: a run with metrics is a finished one.
     write_metrics(metrics, run / "metrics.json")
+
+
+def _list_metrics(prepared: Prepared) -> tuple[str, ...]:
+    """List what is reported: the usual metrics, and the one that chose the weights."""
+    chosen = prepared.config.validation.metric
+    return DEFAULT_METRICS if chosen in ("loss", *DEFAULT_METRICS) else (*DEFAULT_METRICS, chosen)

@@ -19,6 +19,7 @@ from medzoo.data.question import Question, answer
 from medzoo.data.unlabelled import leave_out_broken, open_unlabelled
 from medzoo.errors import ConfigError, DataError, TrainingError
 from medzoo.evaluation.predictions import Predictions
+from medzoo.training.calibrated import calibrate, read_run_calibration
 from medzoo.training.config import make_config
 from medzoo.training.intake import COMPARED, open_data, refuse_volumes
 from medzoo.training.predict import make_predictions, sigmoid, softmax
@@ -48,6 +49,7 @@ def predict(
     augment_test: str = "none",
     options: Mapping[str, Any] | None = None,
     unlabelled: bool = False,
+    calibrated: bool = True,
     report: Report | None = None,
 ) -> Predictions:
     """Predict images with a finished run's best weights, prepared exactly as in that run.
@@ -56,11 +58,13 @@ def predict(
     classes, or a table without labels; or an open data set.  `options` are settings of `[data]` by name, such as
     {"on_error": "skip"}.  Labels that are not known are NaN; images without a split are "test", except those of
     the run's own source, which keep the run's splits.  Under `augment_test` "horizontal" or "both" the
-    probabilities of mirrored views are averaged: of 2, or of 4.  `report` receives notes for a person.
+    probabilities of mirrored views are averaged: of 2, or of 4.  `report` receives notes for a person.  Scores are
+    calibrated where `medzoo calibrate` left a calibration in the run, unless `calibrated` is False.
 
     Raises:
         ConfigError: the folder is no finished run, or an option does not fit.
-        DataError: an image cannot be read or used, or labels are of other classes than the run's.
+        DataError: an image cannot be read or used, labels are of other classes than the run's, or its calibration
+            is not its own.
         WeightsError: the run's weights cannot be read.
         TrainingError: memory ran out, or TensorFlow stopped.
 
@@ -68,8 +72,12 @@ def predict(
     """
     trained = read_run(run)
     check_views(augment_test)
+    calibration = read_run_calibration(trained) if calibrated else None
     dataset = open_for(trained, data, options, unlabelled)
-    return predict_images(trained, dataset, batch_size=batch_size, augment_test=augment_test, report=report)
+    predictions = predict_images(
+        trained, dataset, batch_size=batch_size, augment_test=augment_test, report=report
+    )
+    return calibrate(predictions, calibration, report, len(VIEWS[augment_test]))
 
 
 def check_views(name: str) -> None:
@@ -186,7 +194,7 @@ def predict_images(
     augment_test: str = "none",
     report: Report | None = None,
 ) -> Predictions:
-    """Predict the images of a data set that `open_for` opened, in the table's order.
+    """Predict the images of a data set that `open_for` opened, in the table's order; scores are the network's own.
 
     Raises:
         ConfigError, DataError, WeightsError, TrainingError: as `predict` does.
@@ -256,7 +264,7 @@ def join_predictions(trained: TrainedRun, dataset: Dataset, scores: NDArray[np.f
     """Join probabilities (n, k) with a data set's ids, splits, patients, groups, and labels where they are known."""
     described = replace(dataset, images=None, paths=(), bundle=None, rows=())
     joined = make_predictions(described, np.zeros_like(scores))
-    return replace(joined, scores=scores, exclusive=trained.exclusive)
+    return replace(joined, scores=scores, exclusive=trained.exclusive, logits=None)
 
 
 def announce(trained: TrainedRun, dataset: Dataset, augment_test: str, say: Report) -> None:

@@ -13,11 +13,12 @@ from medzoo.errors import ConfigError, DataError, TrainingError
 from medzoo.outputs import write_text
 from medzoo.training.announcement import announce, name_run
 from medzoo.training.checkpoints import Checkpoint, read_last, sweep
-from medzoo.training.config import format_config, list_differences, read_config
+from medzoo.training.config import format_config, list_differences
 from medzoo.training.prepare import Prepared, Report, prepare
-from medzoo.training.rundir import LOCK, Run, choose_folder, lock_run, open_run
+from medzoo.training.rundir import Run, choose_folder, lock_run, open_run
 from medzoo.training.settings import RunSection, TrainConfig
 from medzoo.training.signals import RunStoppedError, catch_stop
+from medzoo.training.unfinished import find_unfinished
 
 if TYPE_CHECKING:  # the devices need TensorFlow, which nothing needs before them
     from medzoo.training.stepping.devices import Devices
@@ -113,16 +114,9 @@ def resume(folder: str | Path, config: TrainConfig | None = None, report: Report
         DataError: the data are not those that the run began with.
         TrainingError: as `train`.
     """
-    run = Run(Path(folder))
-    if not (run / "config.toml").is_file() or not (run / LOCK).exists():
-        raise ConfigError(f"{folder} is no run", "a folder that medzoo train made", "medzoo runs runs")
-    own = read_config(run / "config.toml")
+    run, own = find_unfinished(folder)
     if config is not None:
         own = _take_run_settings(own, config.run)
-    if (run / "metrics.json").exists():
-        raise ConfigError(
-            f"run {run.path} is finished", "one that was broken off", f"medzoo evaluate {run.path}"
-        )
     devices = _open_devices(own, report)
     if not devices.is_chief:
         report = None

@@ -51,6 +51,7 @@ def make_predictions(dataset: Dataset, logits: np.ndarray) -> Predictions:
         _text(table["patient"]) if "patient" in table else None,
         groups,
         exclusive=dataset.exclusive,
+        logits=np.asarray(logits, np.float64),
     )
 
 

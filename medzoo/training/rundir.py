@@ -30,6 +30,7 @@ FILES = (
     "best.weights.h5",
     "predictions.csv",
     "metrics.json",
+    "calibration.json",
     "curves.png",
     "events",
     "checkpoints",

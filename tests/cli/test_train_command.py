@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medzoo.evaluation.scores import DEFAULT_METRICS
+
 FILES = {
     "config.toml",
     "plan.json",
@@ -48,7 +50,7 @@ def test_a_folder_becomes_a_whole_run(medzoo_command: Callable, image_folder: Pa
     assert {row["label"] for row in rows} == {"bright", "dark"}
     assert float(rows[0]["score_bright"]) + float(rows[0]["score_dark"]) == pytest.approx(1)
     metrics = json.loads((run / "metrics.json").read_text())
-    assert set(metrics["test"]) == {"auroc", "accuracy", "balanced_accuracy"}
+    assert set(metrics["test"]) == set(DEFAULT_METRICS)
     assert set(metrics["test"]["auroc"]) >= {"value", "low", "high", "n"}
     again = medzoo_command("evaluate", "run", "--json")
     assert json.loads(again.out) == metrics

@@ -4,42 +4,18 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
-from medzoo.errors import ConfigError
-from medzoo.evaluation.bootstrap import bootstrap, identify_patients
-from medzoo.evaluation.discrimination import METRICS, accuracy, auroc
+from medzoo.errors import ConfigError, DataError
+from medzoo.evaluation.metrics.discrimination import accuracy, auroc, balanced_accuracy
 from medzoo.evaluation.predictions import Predictions
-from medzoo.evaluation.weighted import prepare_weighted
+from medzoo.evaluation.uncertainty import draws
+from medzoo.evaluation.uncertainty.bootstrap import Shift, bootstrap, bootstrap_all, identify_patients
+from medzoo.evaluation.uncertainty.by_class import OfClass
+from medzoo.evaluation.uncertainty.counted import prepare_counted
+from medzoo.evaluation.uncertainty.draws import Units, draw_blocks, find_units, leave_out
+from medzoo.evaluation.uncertainty.resampling import Resampling
 
-
-@st.composite
-def resamples(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, bool, np.ndarray]:
-    exclusive = draw(st.booleans())
-    count, width = draw(st.integers(1, 12)), draw(st.integers(2, 4))
-    # Tenths, so that scores are often tied.
-    scores = draw(arrays(int, (count, width), elements=st.integers(0, 10))) / 10
-    if exclusive:
-        codes = draw(arrays(int, count, elements=st.integers(0, width)))
-        labels = np.vstack([np.eye(width), np.full(width, np.nan)])[codes]
-    else:
-        labels = draw(arrays(np.float64, (count, width), elements=st.sampled_from([0.0, 1.0, np.nan])))
-    counts = draw(arrays(np.int64, count, elements=st.integers(0, 3)))
-    return labels, scores, exclusive, counts
-
-
-@pytest.mark.parametrize("name", METRICS)
-@settings(max_examples=150, deadline=None)
-@given(resample=resamples())
-def test_counting_equals_scikit_learn_on_the_repeated_rows(make_predictions, name, resample):
-    labels, scores, exclusive, counts = resample
-    predictions = make_predictions(labels, scores, exclusive=exclusive)
-    repeated = predictions.take(np.repeat(np.arange(len(counts)), counts))
-    expected = METRICS[name](repeated)
-    counted = prepare_weighted(METRICS[name], predictions)(counts)
-    assert counted == pytest.approx(expected, abs=1e-12, nan_ok=True)
+METRICS = {"auroc": auroc, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
 
 
 @pytest.mark.parametrize("patients", [None, [str(row // 3) for row in range(60)]])
@@ -159,7 +135,129 @@ def test_rows_without_patient_are_patients_of_their_own(make_predictions):
     assert sorted(set(numbers.tolist())) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("options", [{"replicates": 0}, {"seed": -1}, {"level": 1.0}, {"level": 0.0}])
+@pytest.mark.parametrize(
+    "options", [{"replicates": 0}, {"seed": -1}, {"level": 1.0}, {"level": 0.0}, {"kind": "normal"}]
+)
 def test_refuses_options_without_meaning(noisy, options):
     with pytest.raises(ConfigError):
         bootstrap(auroc, noisy, **options)
+
+
+def test_several_metrics_share_one_set_of_draws(make_predictions):
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 2, (50, 3)).astype(float)
+    labels[:5, 1] = np.nan
+    rows = make_predictions(labels, generator.random((50, 3)), exclusive=False)
+    metrics = {"macro": auroc, **{str(index): OfClass(auroc, index) for index in range(3)}}
+    together = bootstrap_all(metrics, rows, Resampling(replicates=50))
+    assert together == {name: bootstrap(metric, rows, replicates=50) for name, metric in metrics.items()}
+
+
+def test_a_label_of_one_class_leaves_a_resample_s_macro_average_undefined(make_predictions):
+    # Where one of the two patients is drawn twice, label b is always 0 or always 1.
+    labels = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    rows = make_predictions(labels, np.full((4, 2), 0.5), exclusive=False, patients=["p", "p", "q", "q"])
+    counts = np.array([[2, 1], [0, 1]])
+    units = find_units(rows).of_rows
+    np.testing.assert_array_equal(prepare_counted(auroc, rows, units)(counts), [np.nan, 0.5])
+    np.testing.assert_array_equal(prepare_counted(OfClass(auroc, 0), rows, units)(counts), [0.5, 0.5])
+
+
+@pytest.mark.parametrize("patients", [None, [str(row // 2) for row in range(60)]])
+def test_blocks_do_not_change_the_draws(noisy, make_predictions, patients, monkeypatch):
+    rows = make_predictions(noisy.labels, noisy.scores, patients=patients)
+    units = find_units(rows)
+    whole = np.hstack(list(draw_blocks(units, 7, seed=4)))
+    monkeypatch.setattr(draws, "BLOCK", 180)
+    blocks = list(draw_blocks(units, 7, seed=4))
+    assert [block.shape[1] for block in blocks] == [3, 3, 1]
+    np.testing.assert_array_equal(np.hstack(blocks), whole)
+    assert (whole.sum(axis=0) == units.count).all()
+
+
+def test_counts_too_large_for_float32_are_float64(noisy, monkeypatch):
+    assert next(draw_blocks(find_units(noisy), 2, seed=0)).dtype == np.float32
+    expected = bootstrap(auroc, noisy, replicates=50, kind="bca")
+    monkeypatch.setattr(draws, "_SMALL", 59)
+    assert next(draw_blocks(find_units(noisy), 2, seed=0)).dtype == np.float64
+    assert bootstrap(auroc, noisy, replicates=50, kind="bca") == expected
+
+
+def test_an_acceleration_beyond_its_formula_takes_the_extreme_resamples():
+    assert Shift(0.0, 0.0).find_shares(0.9).round(3).tolist() == [0.05, 0.95]
+    # 1 − a (b + z) is 0 at z = 2: from there on the formula would fall back to the middle.
+    assert Shift(0.0, 0.5).find_shares(0.999)[1] == 1.0
+    assert Shift(0.0, -0.5).find_shares(0.999)[0] == 0.0
+    for shift in (Shift(0.1, 0.05), Shift(-0.3, -0.02)):
+        low, high = shift.find_shares(0.9)
+        assert shift.find_level(float(low)) == pytest.approx(0.05)
+        assert shift.find_level(float(high)) == pytest.approx(0.95)
+
+
+def test_rows_can_be_drawn_although_patients_are_known(make_predictions, noisy):
+    patients = [str(row // 6) for row in range(60)]
+    rows = make_predictions(noisy.labels, noisy.scores, patients=patients)
+    assert bootstrap(auroc, rows, clustered=False) == bootstrap(auroc, noisy)
+    assert bootstrap(auroc, rows, clustered=True) == bootstrap(auroc, rows)
+    with pytest.raises(DataError, match="no patients"):
+        bootstrap(auroc, noisy, clustered=True)
+
+
+def test_a_skewed_value_moves_the_ends_of_a_bca_interval(make_predictions):
+    # 47 of 50 right: the percentile interval is nearly symmetric, the accuracy's distribution is not.
+    labels = np.arange(50) % 2
+    said = np.where(np.arange(50) < 3, 1 - labels, labels)
+    rows = make_predictions(labels, said, patients=[str(row) for row in range(50)])
+    plain = bootstrap(accuracy, rows, replicates=8000)
+    bca = bootstrap(accuracy, rows, replicates=8000, kind="bca")
+    assert bca.low < plain.low
+    assert bca.high <= plain.high
+    # Clopper and Pearson's exact interval, 0.835 to 0.987, from another way altogether.
+    assert bca.low == pytest.approx(0.835, abs=0.02)
+
+
+def test_every_unit_is_left_out_once_alone_or_in_groups(monkeypatch):
+    units = Units(
+        np.arange(30), (np.arange(0, 30, 3), np.setdiff1d(np.arange(30), np.arange(0, 30, 3))), "row"
+    )
+    alone = np.hstack([block.counts for block in leave_out(units)])
+    np.testing.assert_array_equal(alone.sum(axis=0), 29)
+    np.testing.assert_array_equal(alone.sum(axis=1), 29)
+    monkeypatch.setattr(draws, "GROUPS", 6)
+    (block,) = leave_out(units)
+    assert block.counts.shape == (30, 6)
+    np.testing.assert_array_equal(block.counts.sum(axis=1), 5)
+    np.testing.assert_allclose(block.shares, [0.5, 0.5, 0.75, 0.75, 0.75, 0.75])
+    assert block.strata.tolist() == [0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("scores", "patients", "reason"),
+    [
+        (
+            [0.1, 0.2, 0.3, 0.4, 0.25, 0.5],
+            ["p", "p", "q", "r", "s", "s"],
+            "undefined without one of the patients",
+        ),
+        ([0.1, 0.2, 0.3, 0.3, 0.5, 0.3], None, None),
+    ],
+)
+def test_a_bca_interval_is_refused_with_the_reason(make_predictions, scores, patients, reason):
+    interval = bootstrap(
+        auroc, make_predictions([0, 0, 0, 0, 1, 1], scores, patients=patients), kind="bca", replicates=500
+    )
+    assert (interval.reason is None) == (reason is None)
+    assert reason is None or interval.reason == f"no interval: {reason}"
+
+
+def test_a_bca_interval_needs_resamples_on_both_sides(make_predictions):
+    # No resample of 60 rows holds all of them, so that each has fewer distinct ones than the rows themselves.
+    rows = make_predictions([0, 1] * 30, [0.5] * 60)
+
+    def count_distinct(predictions: Predictions) -> float:
+        return float(len(np.unique(predictions.ids)))
+
+    assert (
+        bootstrap(count_distinct, rows, kind="bca").reason
+        == "no interval: every resample lies on one side of the value"
+    )

@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medzoo.errors import ConfigError, DataError
-from medzoo.evaluation.discrimination import (
-    METRICS,
+from medzoo.evaluation.metrics.discrimination import (
     accuracy,
     auroc,
     balanced_accuracy,
     by_group,
-    explain_undefined,
 )
+from medzoo.evaluation.metrics.needs import explain_undefined
+
+METRICS = {"auroc": auroc, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
 
 NAN = float("nan")
 

@@ -68,7 +68,7 @@ def test_undefined_is_said_with_its_reason(command, tmp_path):
     path.write_text("id,label,score_a,score_b\nx,a,1,0\ny,a,1,0\n")
     out = call(command, str(path), "--replicates", "5")
     assert "undefined" in out
-    assert "auroc: no row of class 'b'" in out.splitlines()
+    assert "auroc, auprc, balanced_accuracy, f1: no row of class 'b'" in out.splitlines()
     assert "accuracy: no interval: every resample gives 1.000" in out.splitlines()
     assert "1.000" in out
 

@@ -283,7 +283,7 @@ def test_take_and_of_split_keep_rows_together(make_predictions):
 
 @pytest.mark.slow
 def test_evaluation_loads_no_framework():
-    modules = ["predictions", "discrimination", "bootstrap", "scores"]
+    modules = ["predictions", "metrics.discrimination", "uncertainty.bootstrap", "scores"]
     lines = [f"import medzoo.evaluation.{name}" for name in modules]
     lines += [
         "import sys",

@@ -5,18 +5,23 @@ import json
 import numpy as np
 import pytest
 
-from medzoo.evaluation.bootstrap import bootstrap
-from medzoo.evaluation.discrimination import METRICS
-from medzoo.evaluation.scores import evaluate, format_metrics, write_metrics
+from medzoo.evaluation.metrics.registry import METRICS
+from medzoo.evaluation.scores import DEFAULT_METRICS, evaluate, format_metrics, write_metrics
+from medzoo.evaluation.uncertainty.bootstrap import bootstrap
 
 
 def test_entries_are_the_metrics_and_their_intervals(noisy):
     entries = evaluate(noisy, replicates=50, seed=4)["test"]
-    assert list(entries) == ["auroc", "accuracy", "balanced_accuracy"]
+    assert list(entries) == list(DEFAULT_METRICS)
     for name, entry in entries.items():
-        low, high = bootstrap(METRICS[name], noisy, replicates=50, seed=4)
+        if name == "ece":
+            assert entry["low"] is None
+            assert 0 < entry["chance"] < 1
+            assert "worse calibrated" in entry["reason"]
+            continue
+        low, high = bootstrap(METRICS[name].measure, noisy, replicates=50, seed=4)
         assert entry == {
-            "value": METRICS[name](noisy), "low": low, "high": high,
+            "value": METRICS[name].measure(noisy), "low": low, "high": high,
             "n": 60, "positives": 30, "negatives": 30,
         }  # fmt: skip
         assert low < entry["value"] < high

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score, roc_auc_score
 
-from medzoo.evaluation.discrimination import accuracy, auroc, balanced_accuracy
+from medzoo.evaluation.metrics.discrimination import accuracy, auroc, balanced_accuracy
 from medzoo.evaluation.predictions import Predictions
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from medzoo.data.dataset import Dataset
 from medzoo.errors import ConfigError
+from medzoo.evaluation.metrics.selection import SCORES
 from medzoo.evaluation.predictions import Predictions
-from medzoo.evaluation.selection import SCORES
 from medzoo.training.monitoring.scores import check_validation, keep_defined, measure_loss, score_validation
 from medzoo.training.settings import MetricName, ScheduleSection, ValidationSection
 

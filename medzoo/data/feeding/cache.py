@@ -62,13 +62,14 @@ def choose_cache(
 
 
 def is_work(dataset: Dataset, sides: tuple[int, ...], fit: Fit) -> bool:
-    """Tell whether images have to be decoded or resized at all."""
-    return dataset.images is None or dataset.size != sides or fit == "crop"
+    """Tell whether images have to be decoded, corrupted or resized at all."""
+    return dataset.images is None or dataset.corruption is not None or dataset.size != sides or fit == "crop"
 
 
 def is_byte(dataset: Dataset, sides: tuple[int, ...], fit: Fit) -> bool:
     """Tell whether prepared images are bytes as they were stored, as far as the first image says."""
-    return dataset.decoder == "tensorflow" and dataset.size == sides and fit != "crop"
+    is_stored = dataset.decoder == "tensorflow" and dataset.corruption is None
+    return is_stored and dataset.size == sides and fit != "crop"
 
 
 def estimate_bytes(dataset: Dataset, sides: tuple[int, ...], channels: int, fit: Fit) -> int:
@@ -138,6 +139,8 @@ def find_cached(dataset: Dataset, sides: tuple[int, ...], channels: int, contrac
     rule = (VERSION, sides, count_fitted(dataset.channels, channels), contract.fit, contract.interpolation)
     stored = (dataset.channels, dataset.decoder, dataset.reading, dataset.value_range)
     total.update(repr((rule, contract.crop_fraction, stored)).encode())
+    if dataset.corruption is not None:  # which goes by ids
+        total.update(repr((dataset.corruption, dataset.table["id"].tolist())).encode())
     if dataset.images is not None:
         total.update(repr((dataset.images.shape, dataset.images.dtype.str)).encode())
         for image in dataset.images:  # mapped from a file it may be larger than memory

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from medzoo.data.corruptions import Corruption
 from medzoo.data.dataset import Dataset
 from medzoo.data.feeding.fitting import decode
 from medzoo.data.formats.decoding import make_decoder
@@ -50,7 +51,9 @@ def count_workers() -> int:
 
 
 def make_source(dataset: Dataset) -> Source:
-    """Make the source of a data set's images, as stored: arrays, files, or encoded images in larger files."""
+    """Make the source of a data set's images, stored or corrupted: arrays, files, or encoded images in larger files."""
+    if dataset.corruption is not None:
+        return _make_corrupted_source(dataset, dataset.corruption)
     if dataset.images is not None:
         return _make_array_source(dataset)
     if dataset.decoder == "reader":
@@ -150,6 +153,31 @@ def _make_reader_source(dataset: Dataset) -> Source:
         return image
 
     return Source(_load_chunks(dataset, gather, len(dataset)), restore)
+
+
+def _make_corrupted_source(dataset: Dataset, corruption: Corruption) -> Source:
+    """Make the source of images that are corrupted as soon as they are decoded, each by its own id."""
+    import tensorflow as tf
+
+    source = make_source(replace(dataset, corruption=None))
+    ids = dataset.table["id"].tolist()
+
+    def change(image: NDArray[Any], row: np.int64) -> NDArray[np.float32]:
+        """Corrupt one image; NumPy, SciPy and Pillow let go of the interpreter's lock where they work long."""
+        return corruption.apply(image, str(ids[row]))
+
+    def load(rows: Any, seeds: Any) -> Any:
+        """Keep each image's row beside it."""
+        return source.load(rows, seeds).map(lambda encoded, row, seed: ((encoded, row), row, seed))
+
+    def decode_and_change(encoded_and_row: Any) -> Any:
+        """Decode one image, and corrupt it."""
+        encoded, row = encoded_and_row
+        image = source.decode(encoded)
+        changed = tf.numpy_function(change, [image, row], tf.float32, stateful=False)
+        return tf.ensure_shape(changed, image.shape)
+
+    return Source(load, decode_and_change)
 
 
 def make_reader(dataset: Dataset) -> Callable[[NDArray[np.int64]], list[NDArray[np.float32]]]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from medzoo.data.dataset import Dataset
 from medzoo.errors import ConfigError, nearest
+from medzoo.evaluation.metrics.selection import SCORES
 from medzoo.evaluation.predictions import Predictions
-from medzoo.evaluation.selection import SCORES
 from medzoo.models.describe import describe_network
 from medzoo.outputs import write_beside
 from medzoo.tensors import name_variables

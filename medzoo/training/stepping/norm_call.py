@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import keras
 
-#: Which statistics are used in training: Keras's choice, the stored ones, or the batch's (which are then stored).
-Statistics = Literal["keras", "stored", "batch"]
+#: Which statistics are used in training: those Keras would use, or always the stored ones.
+Statistics = Literal["keras", "stored"]
 
 #: What the fused kernel takes; it computes in float32 either way, as Keras does.
 FUSED_DTYPES = ("float32", "bfloat16")
@@ -31,27 +31,13 @@ class NormCall:
         measuring = self._is_measuring(training)
         if self.fused and isinstance(measuring, bool) and mask is None and _fits_kernel(self.layer, inputs):
             return _normalise_fused(self.layer, inputs, measuring)
-        layer = _Learning(self.layer) if measuring is not False else self.layer
-        return type(self.layer).call(layer, inputs, training=measuring, mask=mask)
+        return type(self.layer).call(self.layer, inputs, training=measuring, mask=mask)
 
     def _is_measuring(self, training: Any) -> Any:
         """Tell whether the batch's statistics are used; a tensor where `training` is one."""
-        if self.statistics == "stored" or (self.statistics == "keras" and not self.layer.trainable):
+        if self.statistics == "stored" or not self.layer.trainable:
             return False
         return bool(training) if training is None or isinstance(training, (bool, int)) else training
-
-
-class _Learning:
-    """A batch norm as it is, but for saying that it learns: Keras measures no batch on a frozen one."""
-
-    trainable = True
-
-    def __init__(self, layer: Any) -> None:
-        self._layer = layer
-
-    def __getattr__(self, name: str) -> Any:
-        """Give what the layer has."""
-        return getattr(self._layer, name)
 
 
 def find_norms(model: Any) -> list[Any]:

@@ -1,8 +1,8 @@
-"""Batch norm's moving statistics: measured anew before they are used, kept as they are, or measured while frozen."""
+"""Batch norm's moving statistics: measured anew before they are used, or kept as they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -36,25 +36,8 @@ def freeze_statistics(model: Any) -> Any:
     return model
 
 
-def keep_measuring(layers: Iterable[Any]) -> None:
-    """Let the batch norms among some layers normalise by the batch, and store what they measure, though frozen.
-
-    Keras runs a batch norm with `trainable=False` in inference mode. PyTorch does not: frozen there are γ and β
-    alone, and in training the statistics follow the data on.
-
-    >>> norm = keras.layers.BatchNormalization(momentum=0.0, trainable=False)
-    >>> keep_measuring([norm])
-    >>> _ = norm(np.float32([[1], [3]]), training=True)
-    >>> norm.moving_mean.numpy().tolist()
-    [2.0]
-    """
-    for layer in layers:
-        for norm in find_norms(layer):
-            take_call(norm).statistics = "batch"
-
-
 def release_statistics(model: Any) -> Any:
-    """Undo `freeze_statistics` and `keep_measuring`: batch norms use what Keras's use; gives the model itself."""
+    """Undo `freeze_statistics`: batch norms use what Keras's use; gives the model itself."""
     for layer in find_norms(model):
         call = find_call(layer)
         if call is not None:
@@ -133,7 +116,4 @@ def _keeps_statistics(layer: Any) -> bool:
 
 def _is_measured(layer: Any) -> bool:
     """Tell whether a batch norm measures its batches as things are."""
-    call = find_call(layer)
-    return not _keeps_statistics(layer) and (
-        layer.trainable or (call is not None and call.statistics == "batch")
-    )
+    return bool(layer.trainable) and not _keeps_statistics(layer)

@@ -6,21 +6,16 @@ the rows do not define is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from sklearn.metrics import auc, average_precision_score, cohen_kappa_score, precision_recall_curve
 
-from medzoo.evaluation.discrimination import (
-    Metric,
-    auroc,
-    balanced_accuracy,
-    explain_undefined,
-    list_decisions,
-    list_positive_columns,
-)
+from medzoo.evaluation.metrics.calls import Metric, list_decisions
+from medzoo.evaluation.metrics.discrimination import auroc, average_columns, balanced_accuracy
+from medzoo.evaluation.metrics.needs import explain_undefined
 from medzoo.evaluation.predictions import Predictions
 
 
@@ -39,7 +34,7 @@ def auprc(predictions: Predictions) -> float:
     >>> round(auprc(rows), 4)
     0.7917
     """
-    return _average_columns("auprc", _measure_trapezoids, predictions)
+    return average_columns("auprc", _measure_trapezoids, predictions)
 
 
 def average_precision(predictions: Predictions) -> float:
@@ -53,15 +48,16 @@ def average_precision(predictions: Predictions) -> float:
     >>> round(average_precision(rows), 4)
     0.8333
     """
-    return _average_columns("average_precision", average_precision_score, predictions)
+    return average_columns("average_precision", average_precision_score, predictions)
 
 
-def kappa(predictions: Predictions) -> float:
+def kappa(predictions: Predictions, thresholds: Sequence[float] | None = None) -> float:
     """Give Cohen's κ of the classes in their order, disagreement weighted by the square of its distance.
 
     A row's class is that of its highest score. 1 is agreement, 0 what chance gives to the same counts. Labels:
-    the mean over labels of κ of the two sides of 0.5. NaN when all rows are of one class, or a label has no
-    positive or no negative row. Source: Cohen, Psychological Bulletin 70 (1968).
+    the mean over labels of κ of the two sides of 0.5. With thresholds: the last of two classes, or a label, is
+    predicted from its threshold. NaN when all rows are of one class, or a label has no positive or no negative
+    row. Source: Cohen, Psychological Bulletin 70 (1968).
 
     >>> scores = np.eye(3)[[0, 1, 1]]
     >>> rows = Predictions(np.array(["a", "b", "c"]), np.eye(3)[[0, 1, 2]], scores, ("0", "1", "2"),
@@ -69,18 +65,24 @@ def kappa(predictions: Predictions) -> float:
     >>> round(kappa(rows), 4)
     0.6667
     """
-    if explain_undefined("kappa", predictions):
-        return float("nan")
-    # A class that no row has or is taken for keeps its place, and so the distances between the others.
-    codes = np.arange(len(predictions.classes) if predictions.exclusive else 2)
-    values = [
-        cohen_kappa_score(true, guess, labels=codes, weights="quadratic")
-        for true, guess in list_decisions(predictions)
-    ]
-    return float(np.mean(values))
+    return _measure_kappa("kappa", "quadratic", predictions, thresholds)
 
 
-def macro_recall(predictions: Predictions) -> float:
+def kappa_linear(predictions: Predictions, thresholds: Sequence[float] | None = None) -> float:
+    """Give Cohen's κ of the classes in their order, disagreement weighted by its distance.
+
+    In all else as `kappa`; of two classes and of labels the two are equal.
+
+    >>> scores = np.eye(3)[[0, 1, 1]]
+    >>> rows = Predictions(np.array(["a", "b", "c"]), np.eye(3)[[0, 1, 2]], scores, ("0", "1", "2"),
+    ...                    np.array(["test"] * 3))
+    >>> round(kappa_linear(rows), 4)
+    0.5714
+    """
+    return _measure_kappa("kappa_linear", "linear", predictions, thresholds)
+
+
+def macro_recall(predictions: Predictions, thresholds: Sequence[float] | None = None) -> float:
     """Give the unweighted mean of the classes' recalls, of a label those of its two sides: the balanced accuracy.
 
     A label's recall of positives alone would be 1 of a network that calls every image positive. NaN when a class
@@ -91,7 +93,7 @@ def macro_recall(predictions: Predictions) -> float:
     >>> macro_recall(rows)
     0.5
     """
-    return balanced_accuracy(predictions)
+    return balanced_accuracy(predictions, thresholds)
 
 
 #: What the best weights may be chosen by, apart from the loss.
@@ -100,14 +102,21 @@ SCORES: Mapping[str, Metric] = MappingProxyType(
 )
 
 
-def _average_columns(name: str, measure: Callable[[Any, Any], float], predictions: Predictions) -> float:
-    """Average a measure of (true, scores) over the positive columns, each on the rows annotated for it."""
-    if explain_undefined(name, predictions):
+def _measure_kappa(
+    name: str,
+    weights: Literal["linear", "quadratic"],
+    predictions: Predictions,
+    thresholds: Sequence[float] | None,
+) -> float:
+    """Average κ with a weight over the decisions; NaN where the κ of that name is undefined."""
+    if explain_undefined(name, predictions, thresholds):
         return float("nan")
-    values = []
-    for index in list_positive_columns(predictions):
-        known = ~np.isnan(predictions.labels[:, index])
-        values.append(measure(predictions.labels[known, index], predictions.scores[known, index]))
+    # A class that no row has or is taken for keeps its place, and so the distances between the others.
+    codes = np.arange(len(predictions.classes) if predictions.exclusive else 2)
+    values = [
+        cohen_kappa_score(true, guess, labels=codes, weights=weights)
+        for true, guess in list_decisions(predictions, thresholds)
+    ]
     return float(np.mean(values))
 
 

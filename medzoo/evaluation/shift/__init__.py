@@ -1,0 +1,1 @@
+"""What becomes of a network on data unlike its own."""

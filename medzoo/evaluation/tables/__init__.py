@@ -1,0 +1,1 @@
+"""Files of predictions: their columns and what they mean."""

@@ -1,0 +1,1 @@
+"""One self-contained page from a run: what was done, on what data, and what came out."""
