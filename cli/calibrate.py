@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import clean, print_columns, print_json, print_note
+from .score_text import write_number
 
 if TYPE_CHECKING:
     from medzoo.evaluation.predictions import Predictions
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 #: What is measured before and after, beside its name.
 METRICS = ("ece", "nll", "brier")
+
+#: What is measured over bins, whose number changes it.
+BINNED = "ece"
 
 #: Fewer validation rows than this give isotonic regression steps of chance.
 MANY_FOR_ISOTONIC = 1000
@@ -118,17 +122,23 @@ def measure_calibration(rows: Predictions, resampling: Resampling) -> Measured:
 
     reasons = {name: explain_undefined(name, rows) or "" for name in METRICS}
     scores = measure({name: find_metric(name).measure for name in METRICS}, rows, resampling, reasons)
-    if math.isnan(scores["ece"].value):
+    if math.isnan(scores[BINNED].value):
         return Measured(scores, math.nan)
     return Measured(scores, measure_chance(ece, rows, seed=resampling.seed))
 
 
 def describe_scores(before: Measured, after: Measured) -> dict[str, Any]:
-    """Give the scores of one split as plain data: metric → before and after, chance beside the ECE."""
+    """Give the scores of one split as plain data: metric → before and after, bins and chance beside the ECE."""
+    from medzoo.evaluation.calibration.bins import BINS
+
     return {
         name: {
             when: measured.scores[name].describe()
-            | ({} if name != "ece" or math.isnan(measured.chance) else {"chance": measured.chance})
+            | (
+                {}
+                if name != BINNED or math.isnan(measured.chance)
+                else {"bins": BINS, "chance": measured.chance}
+            )
             for when, measured in (("before", before), ("after", after))
         }
         for name in METRICS
@@ -137,13 +147,16 @@ def describe_scores(before: Measured, after: Measured) -> dict[str, Any]:
 
 def print_scores(scores: dict[str, tuple[Measured, Measured]]) -> None:
     """Print a line for each split and metric, and below it why a number is missing."""
+    from medzoo.evaluation.calibration.bins import BINS
+
+    titles = {name: f"{name} ({BINS} bins)" if name == BINNED else name for name in METRICS}
     rows, reasons = [], []
     for split, pair in scores.items():
         for name in METRICS:
             counts = pair[0].scores[name].counts
             positives = "–" if counts.positives is None else f"{counts.positives:,}"
             numbers = [format_score(name, measured) for measured in pair]
-            rows.append((split, name, *numbers, f"{counts.n:,}", positives))
+            rows.append((split, titles[name], *numbers, f"{counts.n:,}", positives))
             reasons += [
                 f"{name}: {found.reason}" for found in (each.scores[name] for each in pair) if found.reason
             ]
@@ -157,13 +170,8 @@ def format_score(name: str, measured: Measured) -> str:
     score = measured.scores[name]
     if math.isnan(score.value):
         return "undefined"
-    if name == "ece":
-        return f"{format_number(score.value)} (chance: up to {format_number(measured.chance)})"
+    if name == BINNED:
+        return f"{write_number(score.value)} (chance: up to {write_number(measured.chance)})"
     if math.isnan(score.low):
-        return format_number(score.value)
-    return f"{format_number(score.value)} ({format_number(score.low)} – {format_number(score.high)})"
-
-
-def format_number(value: float) -> str:
-    """Give three decimals without the leading zero, as `medzoo evaluate` does."""
-    return f"{value:.3f}".removeprefix("0") if value < 1 else f"{value:.3f}"
+        return write_number(score.value)
+    return f"{write_number(score.value)} ({write_number(score.low)} – {write_number(score.high)})"

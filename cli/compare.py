@@ -29,6 +29,8 @@ DEFAULT_METRICS = ("auroc",)
 @click.option(
     "--shared", is_flag=True, help="Compare on the test images that all have, where they have others too."
 )
+@click.option("--labels", is_flag=True, help="Compare each of several labels or classes, not their mean.")
+@click.option("--delong", is_flag=True, help="Test AUROC by DeLong's paired test, not by resamples.")
 @click.option("--separate", is_flag=True, help="Runs that differ by their seed alone stay runs of their own.")
 @click.option("--latency", is_flag=True, help="Measure how long each run's network takes on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON and nothing else.")
@@ -39,6 +41,8 @@ def command(
     metrics: tuple[str, ...],
     all_pairs: bool,
     shared: bool,
+    labels: bool,
+    delong: bool,
     separate: bool,
     latency: bool,
     as_json: bool,
@@ -48,13 +52,15 @@ def command(
     """Compare runs on the same test images: scores, cost, and paired differences from the first run.
 
     RUN is the directory of a finished run, FILE a table of predictions from anywhere. Each difference has a 95 %
-    interval over patients, and a p-value adjusted by Holm over all differences printed. Runs that differ by
-    their seed alone are one run: their mean. Nothing is written, and no framework is loaded without --latency.
+    interval over patients, and a p-value adjusted by Holm over all differences printed; many differences draw more
+    resamples, up to 20,000. Runs that differ by their seed alone are one run: their mean. Nothing is written, and no
+    framework is loaded without --latency.
 
     \b
     Examples:
       medzoo compare runs/random runs/imagenet
       medzoo compare runs/a runs/b others.csv --metric auroc --metric balanced_accuracy --all-pairs
+      medzoo compare runs/a runs/b --labels --delong
       medzoo compare runs/small runs/large --latency --json
     """
     from medzoo.errors import ConfigError
@@ -81,7 +87,14 @@ def command(
         Resampling(replicates=replicates, seed=seed),
         pairs="all" if all_pairs else "first",
         shared=shared,
+        by_label=labels,
+        delong=delong,
     )
+    if found.replicates > replicates:
+        lines = len(found.differences)
+        print_note(
+            f"{found.replicates:,} resamples in place of {replicates:,}: p-values are adjusted over {lines} lines"
+        )
     firsts = {name: facts[several[0]] for name, several in groups.items()}
     measured, hardware = _measure({name: one for name, one in firsts.items() if one}) if latency else ({}, "")
     if as_json:
@@ -103,13 +116,20 @@ def check_paths(runs: tuple[str, ...]) -> list[str]:
         ConfigError: what to type instead.
     """
     from medzoo.errors import ConfigError
+    from medzoo.evaluation.predictions import IN_A_RUN
 
     if not runs:
         raise ConfigError("no run", "the folders of runs, or tables of predictions", "medzoo runs")
     seen: dict[Path, str] = {}
     for run in runs:
-        if seen.setdefault(Path(run).resolve(), run) != run or runs.count(run) > 1:
-            raise ConfigError(f"{run} twice", "each run once")
+        # A run's folder and the table within it are the same predictions.
+        place = Path(run).resolve()
+        inside = (place / name for name in IN_A_RUN)
+        path = next((one.resolve() for one in inside if one.is_file()), place)
+        if path in seen:
+            also = "" if seen[path] == run else f", also as {seen[path]}"
+            raise ConfigError(f"{run} twice{also}", "each run once")
+        seen[path] = run
     return list(runs)
 
 
@@ -218,7 +238,7 @@ def _print_differences(found: Comparison) -> None:
         (
             one.run,
             one.baseline,
-            one.metric,
+            one.measured,
             write_signed(one.difference.value),
             write_interval(one.difference.low, one.difference.high, signed=True),
             one.words,
@@ -250,6 +270,9 @@ def _print_notes(
         print_note(
             "≈: the catalogue's count scaled by the area of the input; --latency builds the network and counts"
         )
+    if found.test == "delong":
+        by = "rows" if found.counts.patients is None else "patients"
+        print_note(f"differences: DeLong's paired test over {by}; the scores' own intervals are resampled")
     if hardware:
         precisions = ", ".join(sorted({one.precision for one in measured.values()}))
         print_note(f"latency: medians of calls in turn, {precisions}, on {hardware}")

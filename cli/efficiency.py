@@ -50,7 +50,7 @@ def command(
     from medzoo.evaluation.uncertainty.resampling import Resampling
 
     points, facts = _read_points(runs)
-    full = _read_full(against, set(runs))
+    full = _read_full(against, runs)
     _check_series(facts)
     resampling = Resampling(replicates=replicates, seed=seed)
     curve = efficiency_curve(points, metric, resampling)
@@ -107,37 +107,48 @@ def _read_points(runs: tuple[str, ...]) -> tuple[list[tuple[float, Predictions]]
     from medzoo.evaluation.predictions import load_predictions
     from medzoo.training.facts import read_facts
 
-    check_paths(runs)
+    check_paths(tuple(_split_mark(run)[1] for run in runs))
     points, known = [], []
     for run in runs:
-        marked = None if Path(run).exists() else _MARKED.fullmatch(run)
-        path = marked["path"] if marked else run
+        percent, path = _split_mark(run)
         facts = read_facts(Path(path))
-        if facts is None and marked is None:
+        if facts is None and percent is None:
             if Path(path).exists():
                 found, remedy = f"{path} does not say its fraction", f"10={path}, if it was trained on 10 %"
                 raise ConfigError(found, "a run, or PERCENT=FILE", remedy)
             raise ConfigError(f"there is no {path}", "a run, or PERCENT=FILE", "medzoo runs")
         if facts is not None:
             known.append(facts)
-        fraction = float(marked["fraction"]) if marked else facts.fraction if facts else 100.0
+        fraction = percent if percent is not None else facts.fraction if facts else 100.0
         points.append((fraction, load_predictions(path)))
     return points, known
 
 
-def _read_full(against: tuple[str, ...], runs: set[str]) -> list[Predictions]:
+def _split_mark(run: str) -> tuple[float | None, str]:
+    """Split PERCENT=FILE; a path that is there is a path, whatever its name."""
+    marked = None if Path(run).exists() else _MARKED.fullmatch(run)
+    return (float(marked["fraction"]), marked["path"]) if marked else (None, run)
+
+
+def _read_full(against: tuple[str, ...], runs: tuple[str, ...]) -> list[Predictions]:
     """Read the predictions of the runs to be reached, which had all of the data."""
     from medzoo.errors import ConfigError
     from medzoo.evaluation.predictions import load_predictions
     from medzoo.training.facts import read_facts
 
+    if against:
+        check_paths(against)
+    own = tuple(_split_mark(run)[1] for run in runs)
     for path in against:
         facts = read_facts(Path(path))
         if facts is not None and facts.fraction < 100:
             found = f"--against {path}, which was trained on {facts.fraction:g} % of the patients"
             raise ConfigError(found, "a run with all of the data", "medzoo train without --fraction")
-        if path in runs:
-            raise ConfigError(f"--against {path}, which is one of the curve's own", "another run")
+        try:
+            check_paths((*own, path))
+        except ConfigError as error:
+            found = f"--against {path}, which is one of the curve's own"
+            raise ConfigError(found, "another run") from error
     return [load_predictions(path) for path in against]
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--threshold",
+    "thresholds",
+    multiple=True,
     metavar="RULE",
     help="Add decisions at thresholds chosen on validation rows: youden, f1, sensitivity=.9, specificity=.9, fixed=.5.",
 )
@@ -74,7 +76,7 @@ def command(
     other: str | None,
     data: str | None,
     metrics: tuple[str, ...],
-    threshold: str | None,
+    thresholds: tuple[str, ...],
     columns: tuple[str, ...],
     bands: tuple[str, ...],
     label: str | None,
@@ -106,10 +108,11 @@ def command(
     from medzoo.evaluation.scores import DEFAULT_METRICS, evaluate, format_metrics
     from medzoo.evaluation.uncertainty.resampling import Resampling
 
+    chosen = [name for name in ("bands", "label", "smallest") if _is_given(context, name)]
     if other is not None or data is not None:
-        if threshold or columns or bands or (other and data):
+        if thresholds or columns or chosen or _is_given(context, "interval") or (other and data):
             raise ConfigError(
-                "--threshold, --by, --band or --data beside a second run or other data",
+                "--threshold, --by, --band, --label, --smallest, --interval beside a second run, or it with --data",
                 "one question at a time",
                 f"medzoo evaluate {predictions}",
             )
@@ -119,6 +122,8 @@ def command(
         else:
             context.invoke(compare, runs=(predictions, other), **shared)
         return
+    if chosen and not columns:
+        raise ConfigError("--band, --label or --smallest without --by", "groups to score", "--by COLUMN")
     resampling = Resampling(replicates, seed, kind=interval)  # type: ignore[arg-type]  # click has checked it
     loaded = load_predictions(predictions)
     if columns and not len(loaded.of_split("test").annotated()):
@@ -135,20 +140,21 @@ def command(
             replicates=replicates,
             seed=seed,
             metrics=metrics or DEFAULT_METRICS,
-            threshold=threshold,
+            threshold=thresholds,
             kind=resampling.kind,
         )
     )
     ideal = _read_ideal_observer(predictions)
     if ideal:
         found["ideal_observer"] = ideal
-    groups = _score_groups(loaded, metrics, threshold, columns, bands, label, smallest, resampling)
+    groups = _score_groups(loaded, metrics, thresholds, columns, bands, label, smallest, resampling)
     if as_json:
         if groups:
             found["subgroups"] = [part.describe() | {"what": what} for what, part in groups]
         click.echo(format_metrics(found), nl=False)
         return
-    print_metrics(found)
+    is_binary = len(loaded.classes) == (2 if loaded.exclusive else 1)
+    print_metrics(found, loaded.classes[-1] if is_binary else None)
     for what, part in groups:
         if isinstance(part, EqualisedOdds):
             print_equalised_odds(part)
@@ -159,7 +165,7 @@ def command(
 def _score_groups(
     rows: Predictions,
     metrics: tuple[str, ...],
-    threshold: str | None,
+    thresholds: tuple[str, ...],
     columns: tuple[str, ...],
     bands: tuple[str, ...],
     label: str | None,
@@ -180,10 +186,11 @@ def _score_groups(
         for name in metrics or ("auroc",)
     ]
     if len(rows.classes) > (2 if rows.exclusive else 1) and label is None:
-        print_note(f"rates and calibration of groups are those of one label: --label {rows.classes[-1]}")
+        print_note("rates and calibration of groups are of one class or label: --label NAME adds them")
         return found
-    if len(validation.annotated()):
-        points = choose_thresholds(validation, threshold or "youden")
+    rule = thresholds[0] if thresholds else "youden"
+    if len(validation.annotated()) or rule.startswith("fixed"):
+        points = choose_thresholds(validation, rule)
         odds = measure_equalised_odds(
             test, columns, points, resampling, label=label, smallest=smallest, bands=edges
         )
@@ -192,6 +199,11 @@ def _score_groups(
         print_note("no rates of groups: there are no validation rows to choose a threshold on")
     excess = measure_calibration_gap(test, columns, resampling, label=label, smallest=smallest, bands=edges)
     return [*found, ("mean score − share of positives", excess)]
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    """Tell whether an option was typed."""
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def _read_band(text: str) -> tuple[str, tuple[float, ...]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .score_text import write_number
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -14,30 +16,32 @@ IDEAL = "ideal_observer"
 COUNTS = {"n": "n", "positives": "pos.", "negatives": "neg."}
 
 
-def print_metrics(metrics: dict[str, Any]) -> None:
-    """Print metrics to stdout, the test AUROC beside the ideal observer's where that is known."""
+def print_metrics(metrics: dict[str, Any], positive: str | None = None) -> None:
+    """Print metrics to stdout, `positive` of two classes named; the ideal observer beside the test AUROC."""
     from rich.console import Console
 
     console = Console()
     for split, entries in metrics.items():
         if split != IDEAL:
-            console.print(_draw_table(split, entries))
+            console.print(_draw_table(split, entries, positive))
             for line in _list_reasons(entries):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
     ideal = metrics.get(IDEAL, {})
     if "auroc" in ideal and "test" in metrics:
         value = _format_entry(metrics["test"]["auroc"])[0]
-        console.print(f"test AUROC {value}, ideal observer {format_number(ideal['auroc'])}", highlight=False)
+        console.print(f"test AUROC {value}, ideal observer {write_number(ideal['auroc'])}", highlight=False)
 
 
-def _draw_table(split: str, entries: dict[str, dict[str, Any]]) -> Table:
+def _draw_table(split: str, entries: dict[str, dict[str, Any]], positive: str | None) -> Table:
     """Draw one split's metrics, the labels of a metric below it."""
     from rich.markup import escape
     from rich.table import Table
 
     patients = max((row.get("patients", 0) for row in entries.values()), default=0)
     title = f"{split}, {patients:,} patients" if patients else split
-    table = Table(title=title, title_justify="left", title_style="bold")
+    if positive is not None:
+        title += f"; positive: {positive!r}"
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
     counted = [name for name in COUNTS if any(name in row for _, row in _list_all(entries))]
     for name in ("metric", "value", "95 % interval", *counted):
         table.add_column(
@@ -69,16 +73,18 @@ def _list_reasons(entries: dict[str, dict[str, Any]]) -> list[str]:
         if row.get("reason") and "chance" not in row:
             told.setdefault(row["reason"], []).append(name.strip())
     lines = [f"{', '.join(dict.fromkeys(names))}: {reason}" for reason, names in told.items()]
-    chosen = next((row["at"] for row in entries.values() if "at" in row), None)
-    if chosen is not None:
-        numbers = _list_numbers(chosen["thresholds"])
-        lines.append(f"{chosen['rule']}: thresholds {numbers}, chosen on {chosen['n']:,} validation rows")
+    for name, row in entries.items():
+        if "bins" in row:
+            lines.append(f"{name}: {row['bins']} bins")
+    for chosen in {row["at"]["rule"]: row["at"] for row in entries.values() if "at" in row}.values():
+        on = "" if chosen["rule"].startswith("fixed") else f", chosen on {chosen['n']:,} validation rows"
+        lines.append(f"{chosen['rule']}: thresholds {_list_numbers(chosen['thresholds'])}{on}")
     return lines
 
 
 def _list_numbers(numbers: dict[str, float | None]) -> str:
     """Give named numbers as text."""
-    return ", ".join(f"{name} {'none' if x is None else format_number(x)}" for name, x in numbers.items())
+    return ", ".join(f"{name} {'none' if x is None else write_number(x)}" for name, x in numbers.items())
 
 
 def _format_entry(entry: dict[str, Any]) -> tuple[str, str]:
@@ -86,17 +92,7 @@ def _format_entry(entry: dict[str, Any]) -> tuple[str, str]:
     if entry["value"] is None:
         return "undefined", "–"
     if "chance" in entry:
-        return format_number(entry["value"]), f"chance < {format_number(entry['chance'])}"
+        return write_number(entry["value"]), f"chance < {write_number(entry['chance'])}"
     if entry["low"] is None:
-        return format_number(entry["value"]), "none"
-    return format_number(entry["value"]), f"{format_number(entry['low'])} – {format_number(entry['high'])}"
-
-
-def format_number(value: float) -> str:
-    """Give three decimals without the leading zero, as shares are printed in the field's papers.
-
-    >>> format_number(0.5), format_number(-0.25), format_number(1.5)
-    ('.500', '-.250', '1.500')
-    """
-    text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if abs(value) < 1 and text.lstrip("-").startswith("0.") else text
+        return write_number(entry["value"]), "none"
+    return write_number(entry["value"]), f"{write_number(entry['low'])} – {write_number(entry['high'])}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .data_options import add_data_options, read_data_options
-from .metrics import format_number
 from .output import mute_native_notices, print_columns, print_json, print_note
+from .score_text import write_number
 
 if TYPE_CHECKING:
     from medzoo.evaluation.score import Counts, Score
@@ -173,8 +173,8 @@ def _write(score: Score) -> tuple[str, str]:
     if score.value != score.value:
         return "undefined", "–"
     if score.low != score.low:
-        return format_number(score.value), "none"
-    return format_number(score.value), f"{format_number(score.low)} – {format_number(score.high)}"
+        return write_number(score.value), "none"
+    return write_number(score.value), f"{write_number(score.low)} – {write_number(score.high)}"
 
 
 def _count(counts: Counts) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import ConfigError
+from medzoo.evaluation.calibration.chance import NO_INTERVAL, is_binned
 from medzoo.evaluation.gaps import none_for_nan
 from medzoo.evaluation.metrics.calls import Metric
 from medzoo.evaluation.metrics.registry import MetricSpec
@@ -120,7 +121,8 @@ def labels_saved(
     A's scores are made monotone over the fractions (pool adjacent violators: a lucky small run does not count for more
     than its neighbours), and joined by straight lines over the logarithm of the fraction; the first crossing of B's
     score is the answer. Each resample draws test patients once for all runs and, where there are several seeds, seeds;
-    the whole of it is repeated in each. `full` is B: one run, or several seeds.
+    the whole of it is repeated in each. `full` is B: one run, or several seeds. By a calibration error over bins the
+    fraction has no interval.
 
     Raises:
         ConfigError: no such metric, fewer than two fractions, or a fraction outside 0 to 100.
@@ -148,14 +150,16 @@ def labels_saved(
         )
     fractions = np.array(list(series), dtype=np.float64)
     fraction = find_crossing(fractions, np.array(curve), target)
+    reason = NOT_REACHED if math.isinf(fraction) else AT_SMALLEST if fraction == fractions[0] else None
+    found = math.nan if math.isinf(fraction) else fraction
+    if is_binned(spec.measure):
+        unknown = math.nan
+        return LabelsSaved(found, unknown, unknown, sign * target, unknown, counts, reason or NO_INTERVAL)
     drawn = replicate_series(spec.measure, whole, resampling)
     *resampled, targets = (sign * column for column in drawn.values())
     crossings = _find_crossings(fractions, np.stack(resampled, axis=1), targets)
     low, high, share = _summarise(crossings, resampling.level)
-    reason = NOT_REACHED if math.isinf(fraction) else AT_SMALLEST if fraction == fractions[0] else None
-    return LabelsSaved(
-        math.nan if math.isinf(fraction) else fraction, low, high, sign * target, share, counts, reason
-    )
+    return LabelsSaved(found, low, high, sign * target, share, counts, reason)
 
 
 def find_crossing(fractions: FloatArray, scores: FloatArray, target: float) -> float:

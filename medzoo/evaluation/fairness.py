@@ -16,6 +16,7 @@ from medzoo.evaluation.gaps import (
     Gap,
     Measure,
     describe_gaps,
+    list_sides,
     measure_groups,
     none_for_nan,
     sort_groups,
@@ -95,7 +96,8 @@ def measure_equalised_odds(
     """Measure the equalised-odds gap: the largest difference between groups in true- or in false-positive rates.
 
     The threshold is that of `points`, which were chosen on validation images, so that no group's own test images set
-    it. `label` is needed where there are several. 0 is what equalised odds asks for: Hardt, Price & Srebro, NeurIPS
+    it. `label` is needed where there are several. A group of fewer than `LEAST_OF_A_CLASS` patients with positives, or
+    with negatives, has no part in the gap. 0 is what equalised odds asks for: Hardt, Price & Srebro, NeurIPS
     (2016), definition 2.1.
 
     Raises:
@@ -146,7 +148,8 @@ def measure_calibration_gap(
 
     That is calibration in the large: above 0 a group's risk is overstated, below 0 understated. Unlike a calibration
     error over bins it has no bias that grows as a group shrinks, so groups of different sizes may be compared. The
-    worst group is the one furthest from 0. `label` is needed where there are several.
+    worst group is the one furthest from 0. A group of fewer than `LEAST_OF_A_CLASS` patients with positives, or with
+    negatives, has no part in the gap. `label` is needed where there are several.
 
     Raises:
         ConfigError: no such label, or none given of several.
@@ -207,7 +210,12 @@ def _measure_rate(column: int, threshold: float, side: int) -> Measure:
     def value(part: Predictions) -> float:
         return math.nan if explain(part) else _divide(*(float(array.sum()) for array in split(part)))
 
-    return Measure(value, lambda part, units: _prepare_ratio(*split(part), units), explain)
+    return Measure(
+        value,
+        lambda part, units: _prepare_ratio(*split(part), units),
+        explain,
+        lambda part: list_sides(part, [column], [side]),
+    )
 
 
 def _measure_excess(column: int) -> Measure:
@@ -219,7 +227,12 @@ def _measure_excess(column: int) -> Measure:
     def value(part: Predictions) -> float:
         return _divide(*(float(array.sum()) for array in split(part)))
 
-    return Measure(value, lambda part, units: _prepare_ratio(*split(part), units), lambda _: "no rows")
+    return Measure(
+        value,
+        lambda part, units: _prepare_ratio(*split(part), units),
+        lambda _: "no rows",
+        lambda part: list_sides(part, [column]),
+    )
 
 
 def _divide(above: float, below: float) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medzoo.errors import ConfigError, nearest
 from medzoo.evaluation.grouping import IndexArray, check_bands, group_rows
@@ -16,10 +17,17 @@ from medzoo.evaluation.predictions import FloatArray, Predictions
 from medzoo.evaluation.score import Counts, Score, count_rows
 from medzoo.evaluation.uncertainty.bootstrap import enclose, resample
 from medzoo.evaluation.uncertainty.counted import Counted
-from medzoo.evaluation.uncertainty.draws import find_units
+from medzoo.evaluation.uncertainty.draws import find_units, identify_patients
 from medzoo.evaluation.uncertainty.resampling import Resampling
 
 Bands = Mapping[str, Sequence[float]]
+
+#: What a measure rests on: kinds of rows, named so that "3 patients …" reads on, each a mask (n,).
+Kinds = Mapping[str, NDArray[np.bool_]]
+
+#: A group with fewer patients of a kind that a measure rests on has no part in its gap. Resamples of a few patients
+#: vary less than such groups do, and equal groups would be called different.
+LEAST_OF_A_CLASS = 20
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,15 @@ class Gap:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured in each group: its value, how to get it from counts of the rows' units, why a group has none."""
+    """What is measured in each group: its value, how to get it from counts of the rows' units, why a group has none.
+
+    `list_kinds` names the kinds of rows of which a group must have enough to have a part in the gap.
+    """
 
     value: Metric
     prepare: Callable[[Predictions, IndexArray], Counted]
     explain: Callable[[Predictions], str | None]
+    list_kinds: Callable[[Predictions], Kinds]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +76,15 @@ class Groups:
 class Measured:
     """Scores by group for each measure; the largest gap of all groupings and measures, and that of each grouping.
 
-    `widest` is the place of the measure that the largest gap is in, None where there is no gap.
+    `widest` is the place of the measure that the largest gap is in, None where there is no gap. `comparable` are the
+    groups that have a part in the gaps: all measures are defined there, on enough patients.
     """
 
     scores: tuple[Mapping[str, Score], ...]
     gap: Gap
     gaps: Mapping[str, Gap]
     widest: int | None
+    comparable: frozenset[str]
 
 
 def sort_groups(rows: Predictions, columns: Sequence[str], bands: Bands | None, smallest: int) -> Groups:
@@ -109,7 +123,8 @@ def measure_groups(
 ) -> Measured:
     """Measure every group of annotated rows by every measure, all on the same draws.
 
-    A group in which a measure is undefined has no part in the gap.
+    A group in which a measure is undefined, or rests on fewer patients of a kind than `LEAST_OF_A_CLASS` (images, where
+    no patient is known), has no part in the gap; its score says so.
     """
     members = {name: indices for inside in groups.members.values() for name, indices in inside.items()}
     parts = {name: rows.take(indices) for name, indices in members.items()}
@@ -124,30 +139,37 @@ def measure_groups(
     }
     resampled = resample(list(counted.values()), units, resampling) if counted else ()
     drawn = dict(zip(counted, resampled, strict=True))
+    lacks = {(m, name): _find_lack(measures[m].list_kinds(parts[name]), parts[name]) for m, name in counted}
     scores: tuple[dict[str, Score], ...] = tuple({} for _ in measures)
     for (m, name), value in values.items():
         if (m, name) in drawn:
             interval = enclose(drawn[m, name], counted[m, name], units, resampling)
-            low, high, reason = interval.low, interval.high, interval.reason
+            low, high = interval.low, interval.high
+            reason = "; ".join(filter(None, (interval.reason, lacks[m, name]))) or None
         else:
             low = high = math.nan
             reason = measures[m].explain(parts[name]) or "undefined"
         scores[m][name] = Score(value, low, high, count_rows(parts[name]), reason)
     tables: list[tuple[FloatArray, FloatArray]] = []
     gaps = {}
+    comparable = frozenset(
+        name
+        for name in members
+        if all(lacks.get((m, name), "undefined") is None for m in range(len(measures)))
+    )
     for title, inside in groups.members.items():
-        whole = [name for name in inside if all((m, name) in drawn for m in range(len(measures)))]
+        whole = [name for name in inside if name in comparable]
         own = [
             (np.array([values[m, name] for name in whole]), np.stack([drawn[m, name] for name in whole]))
             for m in range(len(measures))
             if len(whole) > 1
         ]
         tables += own
-        gaps[title] = find_gap(own, resampling.level, _count_together(rows, inside))
+        gaps[title] = find_gap(own, resampling.level, _count_together(rows, [inside[name] for name in whole]))
     ranges = [float(np.ptp(values)) for values, _ in tables]
     widest = ranges.index(max(ranges)) % len(measures) if ranges else None  # the tables take turns
-    gap = find_gap(tables, resampling.level, _count_together(rows, members))
-    return Measured(scores, gap, gaps, widest)
+    gap = find_gap(tables, resampling.level, _count_together(rows, [members[name] for name in comparable]))
+    return Measured(scores, gap, gaps, widest, comparable)
 
 
 def find_gap(tables: Sequence[tuple[FloatArray, FloatArray]], level: float, counts: Counts) -> Gap:
@@ -155,8 +177,8 @@ def find_gap(tables: Sequence[tuple[FloatArray, FloatArray]], level: float, coun
 
     The range of numbers never changes by more than the range of what is added to them. So a bound on the range of the
     resamples' deviations holds for whichever groups are furthest apart: the gap ± that bound covers the true gap with
-    the level at least, also where all groups are equal, which percentiles of the resampled gap never would. The lower
-    end is 0 where the difference is not significant.
+    the level, as nearly as the resamples vary like the groups do, also where all groups are equal, which percentiles of
+    the resampled gap never would. The lower end is 0 where the difference is not significant.
 
     >>> deviations = np.random.default_rng(0).normal(0, 0.01, (2, 999))
     >>> values = np.array([0.9, 0.6])
@@ -165,7 +187,7 @@ def find_gap(tables: Sequence[tuple[FloatArray, FloatArray]], level: float, coun
     (0.3, True, 0.001)
     """
     if not tables:
-        return _refuse("no gap: fewer than two groups with a value", counts)
+        return _refuse("no gap: fewer than two groups with a part in it", counts)
     observed = max(float(np.ptp(values)) for values, _ in tables)
     noise = np.max([np.ptp(drawn - values[:, np.newaxis], axis=0) for values, drawn in tables], axis=0)
     defined = noise[~np.isnan(noise)]
@@ -189,6 +211,22 @@ def describe_gaps(gaps: Mapping[str, Gap], not_known: Mapping[str, Counts]) -> d
     return {title: gap.describe() | unknown.get(title, {}) for title, gap in gaps.items()}
 
 
+def list_sides(rows: Predictions, columns: Sequence[int], sides: Sequence[int] = (1, 0)) -> Kinds:
+    """Name the rows that are (1) and are not (0) of each of some classes or labels.
+
+    >>> true = np.eye(2)[[0, 0, 1]]
+    >>> rows = Predictions(np.array(list("abc")), true, true, ("no", "yes"), np.array(["test"] * 3))
+    >>> {name: int(mask.sum()) for name, mask in list_sides(rows, [1]).items()}
+    {"of 'yes'": 1, "not of 'yes'": 2}
+    """
+    names = {1: "of", 0: "not of"}
+    return {
+        f"{names[side]} {rows.classes[column]!r}": rows.labels[:, column] == side
+        for column in columns
+        for side in sides
+    }
+
+
 def none_for_nan(number: float) -> float | None:
     """Give None for NaN, which JSON cannot say.
 
@@ -205,9 +243,20 @@ def _look_within(measure: Measure, part: Predictions, units: IndexArray) -> Coun
     return lambda counts: counted(counts[own])
 
 
-def _count_together(rows: Predictions, members: Mapping[str, IndexArray]) -> Counts:
+def _find_lack(kinds: Kinds, part: Predictions) -> str | None:
+    """Say of which kind of rows a group has too few patients (images, where none is known) for a gap, else None."""
+    patients = identify_patients(part)
+    for name, mask in kinds.items():
+        count = int(mask.sum()) if patients is None else len(np.unique(patients[mask]))
+        if count < LEAST_OF_A_CLASS:
+            noun = ("image" if patients is None else "patient") + "s" * (count != 1)
+            return f"no part in the gap: {count} {noun} {name}, fewer than {LEAST_OF_A_CLASS}"
+    return None
+
+
+def _count_together(rows: Predictions, members: Sequence[IndexArray]) -> Counts:
     """Count the rows of all groups, each once."""
-    every = np.concatenate([np.empty(0, dtype=np.int64), *members.values()])
+    every = np.concatenate([np.empty(0, dtype=np.int64), *members])
     return count_rows(rows.take(np.unique(every)))
 
 

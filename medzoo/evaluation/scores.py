@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from medzoo.evaluation.calibration.chance import BINNED, measure_chance
+from medzoo.errors import DataError
+from medzoo.evaluation.calibration.bins import BINS
+from medzoo.evaluation.calibration.chance import is_binned, measure_chance
 from medzoo.evaluation.metrics.calls import Metric, list_positive_columns
 from medzoo.evaluation.metrics.needs import explain_undefined
 from medzoo.evaluation.metrics.registry import find_metric
@@ -41,19 +43,19 @@ def evaluate(
     replicates: int = 1000,
     seed: int = 0,
     metrics: Sequence[str] = DEFAULT_METRICS,
-    threshold: str | None = None,
+    threshold: str | Sequence[str] = (),
     kind: Kind = "percentile",
 ) -> Metrics:
     """Give metrics with their 95 % intervals on each split that the predictions have.
 
     Each entry holds `value`, `low`, `high` (None where undefined, with a `reason`) and `n`, the annotated
     rows; `patients` where they are known; `positives` and `negatives` where there are two classes or one
-    label. Errors over bins have no interval, but `chance`, what they stay below in 95 % of cases where the scores are
-    right. With several labels the entries of AUROC and AUPRC hold such an entry for each under `labels`, with
-    several exclusive classes under `classes`, each against the rest. `threshold` is a rule, such as "youden" or
-    "sensitivity=.9", by which thresholds are chosen on the validation rows: sensitivity, specificity and
-    predictive values at them are added. Raises ConfigError for a metric or rule that does not exist, less than
-    one replicate or a negative seed, DataError for a rule without validation rows.
+    label. Errors over bins have no interval, but `bins` and `chance`, what they stay below in 95 % of cases where the
+    scores are right. With several labels the entries of AUROC and AUPRC hold such an entry for each under `labels`,
+    with several exclusive classes under `classes`, each against the rest. `threshold` is a rule or several, such as
+    "youden" or "sensitivity=.9", by which thresholds are chosen on the validation rows: sensitivity, specificity and
+    predictive values at them are added to the other splits. Raises ConfigError for a metric or rule that does not
+    exist, less than one replicate or a negative seed, DataError for a rule without validation rows.
 
     >>> import numpy as np
     >>> true, said = np.eye(2)[[0, 0, 1, 1]], np.eye(2)[[0, 1, 1, 1]]
@@ -64,10 +66,16 @@ def evaluate(
     resampling = Resampling(replicates=replicates, seed=seed, kind=kind)
     for name in metrics:
         find_metric(name)
-    points = None if threshold is None else choose_thresholds(predictions.of_split("validation"), threshold)
+    points = _choose_points(predictions.of_split("validation"), threshold)
     present = [name for name in SPLITS if (predictions.splits == name).any()]
     return {
-        name: _score_split(predictions.of_split(name).annotated(), metrics, points, resampling)
+        name: _score_split(
+            predictions.of_split(name).annotated(),
+            metrics,
+            # Thresholds are too good on the rows that they were chosen on; a fixed one is not chosen.
+            [one for one in points if name != "validation" or _is_fixed(one.rule)],
+            resampling,
+        )
         for name in present
     }
 
@@ -135,22 +143,46 @@ def write_metrics(metrics: Mapping[str, Any], path: str | Path) -> None:
     write_text(Path(path), format_metrics(metrics))
 
 
+def _choose_points(validation: Predictions, rules: str | Sequence[str]) -> list[OperatingPoints]:
+    """Choose thresholds on validation rows by each rule.
+
+    Raises:
+        DataError: there are none, and the rule needs some.
+    """
+    found = []
+    for rule in (rules,) if isinstance(rules, str) else rules:
+        if not _is_fixed(rule) and not len(validation.annotated()):
+            raise DataError(
+                f"no annotated validation rows to choose a threshold on by {rule!r}",
+                "rows of split validation",
+                "--threshold fixed=.5",
+            )
+        found.append(choose_thresholds(validation, rule))
+    return found
+
+
+def _is_fixed(rule: str) -> bool:
+    """Tell whether a rule looks at no rows."""
+    return rule.startswith("fixed")
+
+
 def _score_split(
-    rows: Predictions, names: Sequence[str], points: OperatingPoints | None, resampling: Resampling
+    rows: Predictions, names: Sequence[str], points: Sequence[OperatingPoints], resampling: Resampling
 ) -> dict[str, dict[str, Any]]:
     """Give the entry of each metric on one split; those of labels and classes within it."""
     wanted = {name: find_metric(name).measure for name in names}
     reasons = {name: explain_undefined(name, rows) or "" for name in names}
     found = measure(wanted, rows, resampling, reasons)
     entries = {name: score.describe() for name, score in found.items()}
-    for name in (name for name, metric in wanted.items() if metric in BINNED):
+    for name in (name for name, metric in wanted.items() if is_binned(metric)):
         if entries[name]["value"] is not None:
+            entries[name]["bins"] = getattr(wanted[name], "keywords", {}).get("bins", BINS)
             entries[name]["chance"] = measure_chance(wanted[name], rows, seed=resampling.seed)
     if len(list_positive_columns(rows)) > 1:
         for name in (name for name in BY_CLASS if name in entries):
             entries[name]["classes" if rows.exclusive else "labels"] = _score_classes(name, rows, resampling)
-    if points is not None:
-        entries |= _score_at(rows, points, resampling)
+    for one in points:
+        entries |= _score_at(rows, one, resampling)
     return entries
 
 

@@ -199,7 +199,7 @@ def choose_deferral(
 
     Raises:
         ConfigError: both or neither of coverage and risk, one outside 0 to 1, or another confidence.
-        DataError: no annotated rows.
+        DataError: rows of the test split, or no annotated rows.
 
     >>> scores = np.array([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.45, 0.55]])
     >>> rows = Predictions(np.array(list("abcd")), np.eye(2)[[0, 0, 1, 1]], scores, ("no", "yes"),
@@ -213,6 +213,10 @@ def choose_deferral(
             "both a coverage and a risk" if risk is not None else "neither a coverage nor a risk",
             "one of them",
             "coverage=.8 or risk=.05",
+        )
+    if (validation.splits == "test").any():
+        raise DataError(
+            "a threshold to be chosen on test rows", "validation rows", "predictions.of_split('validation')"
         )
     if not len(validation.annotated()):
         raise DataError("no annotated validation rows", "rows to choose a threshold on")

@@ -11,23 +11,26 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import ConfigError
-from medzoo.evaluation.calibration.chance import BINNED
+from medzoo.evaluation.calibration.chance import is_binned
 from medzoo.evaluation.gaps import (
     Bands,
     Gap,
     Groups,
+    Kinds,
     Measure,
     Measured,
     describe_gaps,
+    list_sides,
     measure_groups,
     none_for_nan,
     sort_groups,
 )
-from medzoo.evaluation.metrics.calls import Metric
+from medzoo.evaluation.metrics.calls import Metric, call_columns, list_positive_columns
 from medzoo.evaluation.metrics.registry import METRICS, MetricSpec, explain_undefined, find_metric
 from medzoo.evaluation.metrics.thresholds import AtThresholds
 from medzoo.evaluation.predictions import Predictions
 from medzoo.evaluation.score import Counts, Score
+from medzoo.evaluation.uncertainty.by_class import OfClass, take_class
 from medzoo.evaluation.uncertainty.counted import prepare_counted
 from medzoo.evaluation.uncertainty.resampling import Resampling
 
@@ -40,10 +43,11 @@ class Subgroups:
     """A metric per group, and the largest difference between two groups of one column.
 
     `gaps` holds the gap of each column or crossing, `gap` the largest of them, with an interval and a p-value that
-    know of all; it is never negative, and `chance` is the gap to expect where all groups are equal. `worst` and `best`
-    are None where fewer than two groups have a value. `too_small` groups have fewer than `smallest` patients (images
-    where no patient is known); they and rows of which a column is not known are no part of any gap. `not_known` counts
-    such rows by column, `unplaced` all of them.
+    know of all; it is never negative, and `chance` is the gap to expect where all groups are equal. A group with too
+    few patients of a class that the metric needs has a score whose reason says so, and no part in the gap. `worst` and
+    `best` are None where fewer than two groups have a part. `too_small` groups have fewer than `smallest` patients
+    (images where no patient is known); they and rows of which a column is not known are no part of any gap. `not_known`
+    counts such rows by column, `unplaced` all of them.
     """
 
     metric: str
@@ -98,10 +102,12 @@ def score_groups(
     """Measure a metric in each group of each column, or of a crossing of columns: ["sex", "age", "sex × age"].
 
     `bands` gives the edges for columns of numbers; see `band`. All groups see the same draws, of whole patients where
-    patients are known. A function that is no metric of the registry counts as better where it is higher.
+    patients are known. A function that is no metric of the registry counts as better where it is higher, and as one
+    that needs no classes. Of a metric that needs classes, a group with fewer than `LEAST_OF_A_CLASS` patients of one
+    has a score and no part in the gap.
 
     Raises:
-        ConfigError: no such metric, no columns, or edges that do not rise.
+        ConfigError: no such metric, an error over bins, no columns, or edges that do not rise.
         DataError: no such column, or one of too many values.
 
     >>> true, said = np.eye(2)[[0, 1] * 40], np.tile([0.2, 0.6, 0.7, 0.8], 20)
@@ -111,16 +117,15 @@ def score_groups(
     >>> found.groups["sex=F"].value, found.gap.value, found.gap.low
     (0.75, 0.0, 0.0)
     """
-    spec = find_spec(metric)
-    if spec.measure in BINNED:
-        raise ConfigError(
-            f"{spec.name} of groups, which grows as a group shrinks",
-            "a metric that does not",
-            "brier; how far mean scores are from shares of positives is compared by itself",
-        )
+    spec = _refuse_binned(find_spec(metric))
     rows = rows.annotated()
     groups = sort_groups(rows, columns, bands, smallest)
-    measure = Measure(spec.measure, partial(prepare_counted, spec.measure), partial(explain_spec, spec))
+    measure = Measure(
+        spec.measure,
+        partial(prepare_counted, spec.measure),
+        partial(explain_spec, spec),
+        partial(_list_kinds, spec),
+    )
     measured = measure_groups(rows, groups, [measure], resampling)
     sign = 1 if spec.higher_is_better else -1
     merits = {name: sign * score.value for name, score in measured.scores[0].items()}
@@ -130,8 +135,8 @@ def score_groups(
 def join_subgroups(
     metric: str, groups: Groups, measured: Measured, merits: Mapping[str, float], smallest: int
 ) -> Subgroups:
-    """Join what was measured in groups; the group of the lowest merit is the worst, NaN is no merit."""
-    known = {name: merit for name, merit in merits.items() if not math.isnan(merit)}
+    """Join what was measured in groups; of those with a part in the gap, that of the lowest merit is the worst."""
+    known = {name: merit for name, merit in merits.items() if name in measured.comparable}
     comparable = len(known) > 1
     return Subgroups(
         metric=metric,
@@ -156,13 +161,16 @@ def worst_group(
 
     With `paired_bootstrap` it tells whether one run serves its worst group better than another does.
 
+    Raises:
+        ConfigError: no such metric, or an error over bins.
+
     >>> true = np.eye(2)[[0, 1, 0, 1]]
     >>> rows = Predictions(np.array(list("abcd")), true, np.eye(2)[[0, 1, 1, 1]], ("no", "yes"),
     ...                    np.array(["test"] * 4), groups={"sex": np.array(["F", "F", "M", "M"])})
     >>> worst_group(["sex"], "accuracy", smallest=1)(rows)
     0.5
     """
-    spec = find_spec(metric)
+    spec = _refuse_binned(find_spec(metric))
     choose = min if spec.higher_is_better else max
 
     def measure(rows: Predictions) -> float:
@@ -189,8 +197,13 @@ def find_spec(metric: Metric | str) -> MetricSpec:
     if isinstance(metric, AtThresholds):
         return replace(METRICS[metric.name], measure=metric)
     known = next((spec for spec in METRICS.values() if spec.measure is metric), None)
+    if known is not None:
+        return known
+    inner = metric.metric if isinstance(metric, OfClass) else getattr(metric, "func", None)
+    if inner is not None:  # what it needs, and which way is better, is that of the metric inside
+        return replace(find_spec(inner), measure=metric)
     name = getattr(metric, "__name__", "metric")
-    return known or MetricSpec(name, name, metric, "any", higher_is_better=True, kind="decision")
+    return MetricSpec(name, name, metric, "any", higher_is_better=True, kind="decision")
 
 
 def explain_spec(spec: MetricSpec, rows: Predictions) -> str | None:
@@ -206,3 +219,43 @@ def explain_spec(spec: MetricSpec, rows: Predictions) -> str | None:
         return explain_undefined(spec.name, rows)
     except ConfigError:
         return None
+
+
+def _refuse_binned(spec: MetricSpec) -> MetricSpec:
+    """Refuse a calibration error over bins; give back any other metric."""
+    if is_binned(spec.measure):
+        raise ConfigError(
+            f"{spec.name} of groups, which grows as a group shrinks",
+            "a metric that does not",
+            "brier; how far mean scores are from shares of positives is compared by itself",
+        )
+    return spec
+
+
+def _list_kinds(spec: MetricSpec, rows: Predictions) -> Kinds:
+    """Name the kinds of rows that a metric rests on: those of each class it needs, or those that are called."""
+    measure = spec.measure
+    if isinstance(measure, OfClass):
+        rows = take_class(rows, measure.index)
+    columns = list_positive_columns(rows)
+    several = rows.exclusive and len(rows.classes) > 2
+    if spec.needs in ("called", "cleared"):
+        thresholds = measure.list_thresholds(rows) if isinstance(measure, AtThresholds) else None
+        called = call_columns(rows, thresholds) == (spec.needs == "called")
+        known = ~np.isnan(rows.labels[:, columns])
+        what = "called" if spec.needs == "called" else "not called"
+        return {
+            f"{what} {rows.classes[column]!r}": (called & known)[:, place]
+            for place, column in enumerate(columns)
+        }
+    if spec.needs in ("positive", "negative"):
+        return list_sides(rows, columns, [int(spec.needs == "positive")])
+    if spec.needs == "two" and several:  # any two classes will do
+        commonest = int((rows.labels == 1).sum(axis=0).argmax())
+        return list_sides(rows, [commonest], [0])
+    if spec.needs == "pooled" and not rows.exclusive:
+        sides = {"of some label": 1, "not of some label": 0}
+        return {name: (rows.labels == side).any(axis=1) for name, side in sides.items()}
+    if spec.needs == "every":
+        return list_sides(rows, columns, [1] if several else [1, 0])
+    return list_sides(rows, columns) if spec.needs in ("two", "pooled") and not several else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from medzoo.evaluation.calibration.metrics import nll_losses
 from medzoo.evaluation.predictions import FloatArray, Predictions
 from medzoo.reports.blocks import Block, Case, Cases, Section, Text, say_why
 from medzoo.reports.sources import OpenedData
@@ -17,9 +18,6 @@ MOST_CASES = 6
 
 #: Labels that are named under an image of several.
 MOST_LABELS = 3
-
-#: Keeps a logarithm finite.
-_LEAST = 1e-12
 
 
 def make_cases(subject: Subject, opened: OpenedData) -> Section:
@@ -48,20 +46,14 @@ def make_cases(subject: Subject, opened: OpenedData) -> Section:
 
 
 def measure_losses(rows: Predictions) -> FloatArray:
-    """Give each row's cross-entropy (n,), of several labels the mean over those annotated.
+    """Give each annotated row's cross-entropy (n,), of several labels the mean over those annotated.
 
     >>> two = Predictions(np.array(["a", "b"]), np.eye(2), np.array([[1.0, 0.0], [0.5, 0.5]]), ("no", "yes"),
     ...                   np.array(["test"] * 2))
     >>> measure_losses(two).round(3).tolist()
     [0.0, 0.693]
     """
-    scores = rows.scores.clip(_LEAST, 1)
-    if rows.exclusive:
-        return np.asarray(0.0 - np.log((rows.labels * scores).sum(axis=1).clip(_LEAST, 1)))  # never −0
-    wrong = -np.log((1 - rows.scores).clip(_LEAST, 1))
-    known = ~np.isnan(rows.labels)
-    losses = np.where(known, np.where(rows.labels == 1, -np.log(scores), wrong), 0)
-    return np.asarray(losses.sum(axis=1) / known.sum(axis=1))
+    return np.asarray(np.nanmean(nll_losses(rows), axis=1))
 
 
 def choose_cases(rows: Predictions, order: FloatArray, most: int) -> list[int]:

@@ -63,7 +63,7 @@ def make_learning(subject: Subject) -> Section:
         return Section(key, title, (Text("There was one validation."), _tell_only(rows[0])))
     figures = [_draw_losses(rows, best if metric == "loss" else None)]
     if list_metrics(rows):
-        figures.append(_draw_scores(rows, metric, best))
+        figures.append(_draw_scores(rows, metric, best if metric != "loss" else None))
     if np.isfinite(_column(rows, "learning_rate")).any():
         figures.append(_draw_rate(rows))
     shown = [figure for figure in figures if figure is not None]
@@ -116,7 +116,7 @@ def _draw_losses(rows: Rows, best: int | None) -> Figure | None:
         mark=mark,
     )
     what = "Loss on training and validation images" + (", on a logarithmic axis" if is_logarithmic else "")
-    return Figure(drawing, f"{what}.", tuple(keys))
+    return Figure(drawing, f"{what}.{_tell_mark(mark)}", tuple(keys))
 
 
 def _draw_scores(rows: Rows, metric: str, best: int | None) -> Figure | None:
@@ -126,11 +126,6 @@ def _draw_scores(rows: Rows, metric: str, best: int | None) -> Figure | None:
     if not lines:
         return None
     mark = _find_mark(rows, best, f"val_{metric}")
-    kept = (
-        f" The ring is the epoch whose weights were kept: {mark[0]:g}, {format_number(mark[1])}."
-        if mark
-        else ""
-    )
     drawing = draw_lines(
         "scores-by-epoch",
         f"Validation scores over {len(rows):,} validations: {_tell_ends(lines, keys)}",
@@ -140,7 +135,7 @@ def _draw_scores(rows: Rows, metric: str, best: int | None) -> Figure | None:
         is_share=False,
         mark=mark,
     )
-    return Figure(drawing, f"Scores on validation images.{kept}", tuple(keys))
+    return Figure(drawing, f"Scores on validation images.{_tell_mark(mark)}", tuple(keys))
 
 
 def _draw_rate(rows: Rows) -> Figure | None:
@@ -178,6 +173,13 @@ def _find_mark(rows: Rows, best: int | None, name: str) -> tuple[float, float] |
         return None
     epoch, value = _column(rows, "epoch")[best], _column(rows, name)[best]
     return (float(epoch), float(value)) if math.isfinite(epoch) and math.isfinite(value) else None
+
+
+def _tell_mark(mark: tuple[float, float] | None) -> str:
+    """Say what the ring is, where there is one."""
+    if mark is None:
+        return ""
+    return f" The ring is the epoch whose weights were kept: {mark[0]:g}, {format_number(mark[1])}."
 
 
 def _tell_ends(lines: Sequence[Line], keys: Sequence[Key]) -> str:

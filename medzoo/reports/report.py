@@ -73,7 +73,7 @@ def check_target(path: Path, run: Path, overwrite: bool) -> None:
     """
     if path.is_dir():
         raise ConfigError(f"{path} is a folder", "a new file", "--out report.html")
-    if run.is_dir() and path.resolve().parent == run.resolve():
+    if run.is_dir() and path.resolve().is_relative_to(run.resolve()):
         raise ConfigError(f"{path} lies in the run", "another folder", "--out report.html")
     if path.resolve() == run.resolve():
         raise ConfigError(f"{path} is the table of predictions", "a new file", "--out report.html")

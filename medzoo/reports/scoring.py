@@ -75,7 +75,7 @@ def make_scores(subject: Subject) -> Section:
         blocks.append(
             Text(
                 "Scores at youden have the threshold of the highest sensitivity + specificity on the validation split; "
-                "of that split itself they are too good."
+                "of that split itself they would be too good, and are not given."
             )
         )
     for split in FIRST_TO_LAST:
@@ -95,14 +95,18 @@ def make_scores(subject: Subject) -> Section:
 def _make_table(split: str, entries: Mapping[str, Mapping[str, Any]]) -> Table:
     """Make one split's table, the labels of a metric under it."""
     listed: list[tuple[str, Mapping[str, Any], bool]] = []
-    notes = []
+    notes = [
+        _explain_chance(title_score(metric), entry) for metric, entry in entries.items() if "chance" in entry
+    ]
     for metric, entry in entries.items():
         title = title_score(metric)
         listed.append((title, entry, False))
         inside = entry.get("labels") or entry.get("classes") or {}
         listed += [(label, one, True) for label, one in inside.items()]
         named = [(title, entry), *((f"{title}, {label}", one) for label, one in inside.items())]
-        notes += [f"{name}: {one['reason']}." for name, one in named if one.get("reason")]
+        notes += [
+            f"{name}: {one['reason']}." for name, one in named if one.get("reason") and "chance" not in one
+        ]
     left_out = len(listed) - MOST_ROWS
     if left_out > 0:
         notes.append(f"{left_out:,} more rows are left out here; medzoo evaluate --json has all of them.")
@@ -126,6 +130,15 @@ def _make_table(split: str, entries: Mapping[str, Mapping[str, Any]]) -> Table:
         numbers=frozenset({1, 2, *range(3, 3 + len(counts))}),
         notes=tuple(notes),
         groups=frozenset(place for place, (_, _, is_label) in enumerate(listed) if is_label),
+    )
+
+
+def _explain_chance(title: str, entry: Mapping[str, Any]) -> str:
+    """Say what stands in place of an interval beside an error over bins."""
+    return (
+        f"{title}: over M = {entry['bins']} bins. It is above 0 by chance even where the scores are right, and then "
+        f"below {format_number(entry['chance'])} in 95 % of cases, which stands in place of an interval; only a "
+        "larger one is a finding."
     )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from medzoo.errors import MedzooError
+from medzoo.evaluation.comparison import write_p
 from medzoo.evaluation.gaps import Gap
 from medzoo.evaluation.grouping import Grouping, group_rows
 from medzoo.evaluation.predictions import Predictions
@@ -156,4 +157,4 @@ def _tell_gap(column: str, gap: Gap) -> str:
     told = f"{column}: largest difference between two groups {value} (95 % interval {interval}), n {score.counts.n:,}"
     if math.isnan(gap.p):
         return f"{told}."
-    return f"{told}; equal groups of these sizes would show {format_number(gap.chance)} (p = {format_number(gap.p)})."
+    return f"{told}; equal groups of these sizes would show {format_number(gap.chance)} (p {write_p(gap.p)})."

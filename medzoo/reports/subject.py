@@ -64,7 +64,7 @@ class Subject:
             self.predictions,
             replicates=self.resampling.replicates,
             seed=self.resampling.seed,
-            threshold=self.rule,
+            threshold=self.rule or (),
         )
 
     @cached_property

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from medzoo.errors import MedzooError
+from medzoo.errors import DataError, MedzooError
 from medzoo.evaluation.calibration.bins import BINS, ReliabilityBins, reliability_bins
-from medzoo.evaluation.calibration.calibration import read_calibration
+from medzoo.evaluation.calibration.calibration import Calibration, read_calibration
 from medzoo.evaluation.calibration.chance import measure_chance
 from medzoo.evaluation.calibration.metrics import ece
 from medzoo.evaluation.predictions import FloatArray, Predictions
@@ -16,14 +16,13 @@ from medzoo.evaluation.score import Score
 from medzoo.evaluation.scores import measure
 from medzoo.evaluation.selective import risk_coverage
 from medzoo.evaluation.uncertainty.by_class import take_class
+from medzoo.outputs import digest_file
 from medzoo.reports.blocks import Block, Figure, Figures, Key, Section, Text, say_why
 from medzoo.reports.figures import MOST_POINTS, Line, draw_counts, draw_lines, thin
 from medzoo.reports.rankings import list_drawable
 from medzoo.reports.subject import Subject
 from medzoo.reports.wording import format_interval, format_number
-
-#: The file that `medzoo calibrate` writes into a run.
-CALIBRATION = "calibration.json"
+from medzoo.training.calibrated import CALIBRATION
 
 #: Sorting more images than this a thousand times would take minutes.
 MOST_RESAMPLED = 5000
@@ -38,10 +37,10 @@ def make_calibration(subject: Subject) -> Section:
     path = subject.path / CALIBRATION
     if subject.is_run and path.is_file():
         try:
-            fitted = read_calibration(path)
+            fitted = read_own_calibration(subject)
             mended = fitted.apply(subject.rows)
         except MedzooError as error:
-            blocks.append(Text(f"The run's calibration cannot be used: {error}."))
+            blocks.append(Text(f"The run's calibration is not shown: {error}."))
         else:
             what = f"after {fitted.method} calibration, fitted on {fitted.n:,} validation rows"
             blocks.append(_draw_reliability(subject, mended, "calibrated", what))
@@ -53,6 +52,25 @@ def make_calibration(subject: Subject) -> Section:
             )
         )
     return Section(key, title, tuple(blocks))
+
+
+def read_own_calibration(subject: Subject) -> Calibration:
+    """Read a run's calibration as `medzoo predict` does, but from a run that may lack what predicting needs.
+
+    Raises:
+        DataError: the file is no calibration, or was fitted on other predictions than the run's.
+    """
+    path, table = subject.path / CALIBRATION, subject.path / "predictions.csv"
+    remedy = f"medzoo calibrate {subject.path} --overwrite"
+    try:
+        fitted = read_calibration(path)
+    except DataError as error:
+        raise DataError(error.found, error.expected, remedy) from error
+    if not table.is_file() or fitted.source != digest_file(table):
+        raise DataError(
+            f"{path} was fitted on other predictions than the run's", "a calibration of this run", remedy
+        )
+    return fitted
 
 
 def _draw_reliability(subject: Subject, rows: Predictions, name: str, what: str) -> Figures:

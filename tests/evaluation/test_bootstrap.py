@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 
 from medzoo.errors import ConfigError, DataError
+from medzoo.evaluation.calibration.chance import NO_INTERVAL
+from medzoo.evaluation.calibration.metrics import ece, mce
 from medzoo.evaluation.metrics.discrimination import accuracy, auroc, balanced_accuracy
 from medzoo.evaluation.predictions import Predictions
 from medzoo.evaluation.uncertainty import draws
-from medzoo.evaluation.uncertainty.bootstrap import Shift, bootstrap, bootstrap_all, identify_patients
+from medzoo.evaluation.uncertainty.bootstrap import Shift, Spread, bootstrap, bootstrap_all, identify_patients
 from medzoo.evaluation.uncertainty.by_class import OfClass
 from medzoo.evaluation.uncertainty.counted import prepare_counted
 from medzoo.evaluation.uncertainty.draws import Units, draw_blocks, find_units, leave_out
@@ -261,3 +264,17 @@ def test_a_bca_interval_needs_resamples_on_both_sides(make_predictions):
         bootstrap(count_distinct, rows, kind="bca").reason
         == "no interval: every resample lies on one side of the value"
     )
+
+
+@pytest.mark.parametrize("shift", [Shift(0.0, 0.0), Shift(0.4, 0.05), Shift(-0.6, -0.1), Shift(1.5, 0.2)])
+def test_no_shift_takes_a_p_value_below_what_the_resamples_know(shift):
+    for values in (np.linspace(0.1, 0.9, 300), -np.linspace(0.1, 0.9, 300)):
+        assert Spread(values, shift).test_zero() >= 2 / 301
+
+
+def test_an_error_over_bins_has_no_interval_and_says_so_once(noisy):
+    metrics = {"plain": ece, "binned": partial(ece, bins=5), "class": OfClass(partial(mce, bins=5), 1)}
+    for interval in bootstrap_all(metrics, noisy, Resampling(20)).values():
+        assert np.isnan(list(interval)).all()
+        assert interval.reason == NO_INTERVAL
+        assert interval.reason.count("no interval") == 1

@@ -290,6 +290,15 @@ def test_what_no_calibration_can_mend_is_refused_with_the_reason() -> None:
         fit_calibration(separated, "temprature")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_fitted_on_test_rows(method: str) -> None:
+    rows = draw_labels(0)
+    some = rows.splits.copy()
+    some[3] = "test"
+    for splits in (np.full(len(rows), "test"), some):
+        assert "of_split('validation')" in refuse(replace(rows, splits=splits), method)
+
+
 def test_other_classes_than_those_it_was_fitted_on_are_refused() -> None:
     calibration = fit_calibration(draw_labels(0))
     with pytest.raises(DataError, match="which the calibration was fitted on"):

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from medzoo.errors import ConfigError, DataError
 from medzoo.evaluation.predictions import write_predictions
+from medzoo.evaluation.uncertainty.resampling import Resampling
 
 CONFIG = """
 [data]
@@ -145,6 +146,52 @@ def test_all_pairs_and_metrics_count_in_the_adjustment(command, write_run):
     assert max(one["p_adjusted"] for one in found["differences"]) == 1
 
 
+def test_more_resamples_than_asked_for_are_told(command, write_run):
+    runs = [str(write_run(name, 1.0, mode=name)) for name in ("a", "bb", "ccc")]
+    few = [*runs, "--all-pairs", "--replicates", "100"]
+    done = CliRunner().invoke(command, few, catch_exceptions=False)
+    assert "599 resamples in place of 100: p-values are adjusted over 3 lines" in done.stderr
+    assert json.loads(CliRunner().invoke(command, [*few, "--json"]).stdout)["replicates"] == 599
+    enough = CliRunner().invoke(command, [*runs, "--replicates", "600"], catch_exceptions=False)
+    assert "resamples in place" not in enough.stderr
+
+
+@pytest.fixture
+def tables(tmp_path, make_predictions):
+    """Write tables of three labels."""
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 2, (80, 3)).astype(float)
+    paths = []
+    for skill in (0.5, 5.0):
+        scores = 1 / (1 + np.exp(-(skill * (labels - 0.5) + rng.normal(size=(80, 3)))))
+        paths.append(str(tmp_path / f"skill{skill:g}.csv"))
+        write_predictions(make_predictions(labels, scores, exclusive=False), paths[-1])
+    return paths
+
+
+def test_labels_have_lines_of_their_own(command, tables):
+    out = call(command, *tables, "--labels")
+    lines = [line for line in out.splitlines() if "skill5.csv  skill0.5.csv" in line]
+    assert [line.split()[2:4] for line in lines] == [["auroc", label] for label in "abc"]
+    assert all("adjusted)" in line for line in lines)
+    found = json.loads(call(command, *tables, "--labels", "--json"))
+    assert [(one["metric"], one["label"]) for one in found["differences"]] == [
+        ("auroc", label) for label in "abc"
+    ]
+
+
+def test_delong_says_so(command, write_run, tables):
+    runs = [str(write_run("a", 0.2)), str(write_run("b", 3.0, mode="stats"))]
+    done = CliRunner().invoke(command, [*runs, "--delong"], catch_exceptions=False)
+    assert "b is better (p < .001)" in done.stdout
+    assert "DeLong's paired test over rows" in done.stderr
+    assert json.loads(call(command, *runs, "--delong", "--json"))["test"] == "delong"
+    assert "DeLong" not in CliRunner().invoke(command, runs).stderr
+    with pytest.raises(ConfigError, match="--labels"):
+        call(command, *tables, "--delong")
+    assert len(json.loads(call(command, *tables, "--delong", "--labels", "--json"))["differences"]) == 3
+
+
 def test_shared_images_are_counted(command, write_run):
     a, b = write_run("a", 1.0), write_run("bb", 1.0, mode="stats")
     lines = (a / "predictions.csv").read_text().splitlines()
@@ -164,6 +211,8 @@ def test_bad_wishes_are_refused(command, write_run, tmp_path):
         call(command, a)
     with pytest.raises(ConfigError, match="twice"):
         call(command, a, tmp_path / "b" / ".." / "a")
+    with pytest.raises(ConfigError, match="twice, also as"):
+        call(command, a, a / "predictions.csv")
     with pytest.raises(ConfigError, match="--latency with tables"):
         call(command, a / "predictions.csv", tmp_path / "x.csv", "--latency")
     with pytest.raises(DataError, match="does not exist"):
@@ -220,6 +269,58 @@ def test_efficiency_refuses_runs_of_two_kinds_and_targets_of_a_part(efficiency, 
         call(efficiency, a, b)
     with pytest.raises(ConfigError, match="trained on 10 %"):
         call(efficiency, b, "--against", a)
+
+
+@pytest.mark.parametrize("again", ["10={}", "10.0={}", "50={}", "100={}"])
+def test_efficiency_refuses_a_table_twice(efficiency, write_run, monkeypatch, again):
+    folder = write_run("s", 0.5)
+    monkeypatch.chdir(folder)
+    for path in ("predictions.csv", "./predictions.csv", str(folder)):
+        with pytest.raises(ConfigError, match="twice"):
+            call(efficiency, "10=predictions.csv", again.format(path))
+
+
+def test_efficiency_refuses_the_curves_own_run_as_what_is_to_be_reached(efficiency, write_run, monkeypatch):
+    small, large = write_run("s", 0.5), write_run("la", 2.0)
+    monkeypatch.chdir(large)
+    points = (f"10={small / 'predictions.csv'}", "100=predictions.csv")
+    for path in ("predictions.csv", "./predictions.csv", large):
+        with pytest.raises(ConfigError, match=r"--against .*one of the curve's own"):
+            call(efficiency, *points, "--against", path)
+    other = write_run("f", 1.0, mode="stats")
+    with pytest.raises(ConfigError, match="twice"):
+        call(efficiency, *points, "--against", other, "--against", other / "predictions.csv")
+
+
+def test_rates_of_groups_stand_beside_the_rows_that_they_are_shares_of(capsys, make_predictions):
+    from medzoo.cli.subgroup_text import print_equalised_odds
+
+    from medzoo.evaluation.fairness import measure_equalised_odds
+    from medzoo.evaluation.metrics.thresholds import choose_thresholds
+
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(200) % 2, np.arange(200) % 4 == 0]).astype(float)
+    sites = ["A"] * 200 + ["B"] * 200
+    skill = np.where(np.arange(400) < 200, 3.0, 0.0)
+    scores = 1 / (1 + np.exp(-(skill * (labels - 0.5) + rng.normal(size=400))))
+    rows = make_predictions(labels, scores, groups={"site": sites})
+    points = choose_thresholds(rows, "fixed=.7")
+    print_equalised_odds(measure_equalised_odds(rows, ["site"], points, Resampling(replicates=2000)))
+    header, a, b, gap = capsys.readouterr().out.splitlines()[2:6]
+    assert "of positives" in header
+    assert "of negatives" in header
+    assert [a.split()[place] for place in (5, -2, -1)] == ["100", "100", "200"]
+    assert [b.split()[place] for place in (5, -2, -1)] == ["50", "150", "200"]
+    assert "p < .001" in gap
+    assert "n = 400" in gap
+
+
+def test_numbers_have_a_true_minus_sign_and_zero_has_none():
+    from medzoo.cli import calibrate, metrics, shift, subgroup_text
+    from medzoo.cli.score_text import write_number
+
+    assert [write_number(value) for value in (-0.0001, -0.25, 1.5)] == [".000", "−.250", "1.500"]
+    assert {module.write_number for module in (calibrate, metrics, shift, subgroup_text)} == {write_number}
 
 
 def test_nothing_is_written(command, efficiency, write_run):

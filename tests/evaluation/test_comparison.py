@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from medzoo.errors import ConfigError, DataError
-from medzoo.evaluation.comparison import compare, write_p
+from medzoo.evaluation import comparison
+from medzoo.evaluation.calibration.chance import NO_INTERVAL
+from medzoo.evaluation.comparison import compare, find_replicates, write_p
 from medzoo.evaluation.metrics.discrimination import auroc
 from medzoo.evaluation.series import align_all
+from medzoo.evaluation.uncertainty.by_class import OfClass, take_class
+from medzoo.evaluation.uncertainty.delong import delong_test
 from medzoo.evaluation.uncertainty.multiplicity import adjust_holm
 from medzoo.evaluation.uncertainty.paired import paired_bootstrap
 from medzoo.evaluation.uncertainty.resampling import Resampling
@@ -243,7 +247,157 @@ def test_rows_that_nobody_annotated_are_left_out_of_all(predict):
 
 @pytest.mark.parametrize(
     ("p", "text"),
-    [(0.5, "= .50"), (0.049, "= .049"), (0.0499, "= .05"), (0.00099, "< .001"), (0.9999, "= 1")],
+    [
+        (0.5, "= .50"),
+        (0.049, "= .049"),
+        (0.0504, "= .050"),
+        (0.0123, "= .012"),
+        (0.0999, "= .10"),
+        (0.00099, "< .001"),
+        (0.0, "< .001"),
+        (0.9999, "= 1"),
+    ],
 )
-def test_p_values_are_written_with_two_digits(p, text):
+def test_p_values_have_three_decimals_below_a_tenth_and_two_above(p, text):
     assert write_p(p) == text
+
+
+def test_many_differences_draw_so_many_resamples_that_holm_can_reach_significance(predict):
+    runs = {"best": predict(20.0), **{f"r{seed}": predict(0.0, seed) for seed in range(2, 7)}}
+    found = compare(runs, ["auroc"], FEW, pairs="all")
+    assert len(found.differences) == 15
+    assert 15 * 2 / (found.replicates + 1) <= 0.01
+    assert found.describe()["replicates"] == found.replicates == find_replicates(15) == 2999
+    plain = [one for one in found.differences if one.baseline == "best"]
+    assert all(one.better == "best" for one in plain)
+    assert compare({"a": predict(1.0), "b": predict(1.0, 2)}, ["auroc"], FEW).replicates == 300
+
+
+def test_more_resamples_than_needed_stay(predict):
+    asked = Resampling(replicates=700)
+    found = compare({"a": predict(1.0), "b": predict(1.2, 2)}, ["auroc", "accuracy"], asked)
+    assert found.replicates == 700
+
+
+def test_at_its_floor_a_p_value_is_not_said_to_be_no_difference(predict, monkeypatch):
+    monkeypatch.setattr(comparison, "MOST_REPLICATES", 100)
+    runs = {"best": predict(20.0), **{f"r{seed}": predict(0.0, seed) for seed in range(2, 7)}}
+    found = compare(runs, ["auroc"], Resampling(replicates=100), pairs="all")
+    assert found.replicates == 100
+    plain = [one.words for one in found.differences if one.baseline == "best"]
+    assert all(words.startswith("p at its floor; needs --replicates 2999 (p = ") for words in plain)
+    rest = [one.words for one in found.differences if one.baseline != "best"]
+    assert any(words.startswith("no significant difference") for words in rest)
+
+
+@pytest.fixture(scope="module")
+def labelled(make_predictions):
+    """Predict three independent labels of 120 images, or three exclusive classes, with a skill for each."""
+    rng = np.random.default_rng(5)
+    several, single = rng.integers(0, 2, (120, 3)).astype(float), np.eye(3)[np.arange(120) % 3]
+
+    def make(skills, seed, exclusive=False):
+        true = single if exclusive else several
+        noise = np.random.default_rng(seed).normal(size=(120, 3))
+        said = 1 / (1 + np.exp(-(np.array(skills) * (true - 0.5) + noise)))
+        said = said / said.sum(axis=1, keepdims=True) if exclusive else said
+        return make_predictions(
+            true, said, exclusive=exclusive, patients=[f"p{row // 2}" for row in range(120)]
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_each_label_is_compared_within_one_family(labelled, exclusive):
+    old, new = labelled((1, 1, 1), 1, exclusive), labelled((1, 6, 1), 2, exclusive)
+    found = compare({"old": old, "new": new}, ["auroc", "brier"], FEW, by_label=True)
+    assert [one.measured for one in found.differences] == [
+        f"{metric} {label}" for metric in ("auroc", "brier") for label in "abc"
+    ]
+    assert [one.p for one in found.differences] == pytest.approx(
+        adjust_holm([one.difference.p for one in found.differences])
+    )
+    assert found.replicates == find_replicates(6)
+    second = found.differences[1]
+    # The label's own metric, on the whole table's draws.
+    drawn = paired_bootstrap(OfClass(auroc, 1), new, old, Resampling(replicates=found.replicates))
+    assert (second.difference.low, second.difference.high) == (drawn.low, drawn.high)
+    assert second.difference.value == auroc(take_class(new, 1)) - auroc(take_class(old, 1))
+    assert (second.label, second.better) == ("b", "new")
+    assert second.difference.counts.positives == int(new.labels[:, 1].sum())
+    described = found.describe()["differences"]
+    assert [entry["label"] for entry in described] == list("abcabc")
+    assert "label" not in compare({"old": old, "new": new}, ["auroc"], FEW).describe()["differences"][0]
+
+
+def test_a_metric_that_no_single_class_has_stays_that_of_the_table(labelled):
+    runs = {"old": labelled((1, 1, 1), 1, True), "new": labelled((1, 6, 1), 2, True)}
+    found = compare(runs, ["accuracy", "auroc_micro"], FEW, by_label=True)
+    assert [one.measured for one in found.differences] == ["accuracy", "auroc_micro"]
+    both = {"old": labelled((1, 1, 1), 1), "new": labelled((1, 6, 1), 2)}
+    found = compare(both, ["accuracy", "auroc_micro"], FEW, by_label=True)
+    assert [one.label for one in found.differences] == ["a", "b", "c", None]
+
+
+def test_labels_are_compared_over_seeds_too(labelled):
+    old, new = [labelled((0, 0, 0), seed) for seed in (1, 2)], [labelled((0, 6, 0), seed) for seed in (3, 4)]
+    found = compare({"old": old, "new": new}, ["auroc"], FEW, by_label=True)
+    values = [np.mean([auroc(take_class(run, 1)) for run in several]) for several in (new, old)]
+    assert found.differences[1].difference.value == pytest.approx(values[0] - values[1])
+    assert found.differences[1].better == "new"
+
+
+def test_delong_tests_two_runs_by_patient(predict):
+    a, b = predict(0.8), predict(1.4, 2)
+    found = compare({"a": a, "b": b}, ["auroc"], FEW, delong=True)
+    (one,) = found.differences
+    assert one.difference == delong_test(b, a)
+    assert one.difference != delong_test(b, a, clustered=False)
+    assert (one.p, found.test, found.describe()["test"]) == (one.difference.p, "delong", "delong")
+    assert compare({"a": a, "b": b}, ["auroc"], FEW).test == "bootstrap"
+
+
+def test_delong_tests_each_label(labelled):
+    old, new = labelled((1, 1, 1), 1), labelled((1, 6, 1), 2)
+    found = compare({"old": old, "new": new}, ["auroc"], FEW, by_label=True, delong=True)
+    assert [one.difference for one in found.differences] == [
+        delong_test(new, old, column) for column in range(3)
+    ]
+    assert found.replicates == FEW.replicates  # its p-values need none
+    assert found.differences[1].better == "new"
+
+
+def test_labels_and_delong_are_refused_where_they_do_not_apply(predict, labelled):
+    two, three = (
+        {"a": predict(1.0), "b": predict(1.2, 2)},
+        {"a": labelled((1,) * 3, 1), "b": labelled((2,) * 3, 2)},
+    )
+    with pytest.raises(ConfigError, match="each label of a, b"):
+        compare(two, ["auroc"], FEW, by_label=True)
+    with pytest.raises(ConfigError, match=r"mean AUROC of 3 labels.*--labels"):
+        compare(three, ["auroc"], FEW, delong=True)
+    with pytest.raises(ConfigError, match="DeLong's test of accuracy"):
+        compare(two, ["auroc", "accuracy"], FEW, delong=True)
+    with pytest.raises(ConfigError, match=r"several seeds of b.*--separate"):
+        compare({"a": two["a"], "b": [two["b"], predict(1.2, 3)]}, ["auroc"], FEW, delong=True)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_no_calibrated_run_is_better_by_an_error_over_bins(make_predictions, seeds):
+    rng = np.random.default_rng(0)
+    risk = rng.uniform(0.05, 0.95, 300)
+    labels = (rng.uniform(size=300) < risk).astype(float)
+    # Both calibrated: one knows the risk of each row, the other that of all.
+    sharp = [make_predictions(labels, risk) for _ in range(seeds)]
+    flat = [make_predictions(labels, np.full(300, labels.mean() - 0.001 * seed)) for seed in range(seeds)]
+    found = compare({"sharp": sharp, "flat": flat}, ["ece", "mce"], FEW)
+    for one in found.differences:
+        assert one.better is None
+        assert math.isnan(one.p)
+        assert math.isnan(one.difference.p)
+        assert math.isnan(one.difference.low)
+        assert one.difference.reason == NO_INTERVAL
+        assert not math.isnan(one.difference.value)
+    for scores in found.scores.values():
+        assert {score.reason for score in scores.values()} == {NO_INTERVAL}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medzoo.errors import ConfigError, DataError
+from medzoo.evaluation.calibration.chance import NO_INTERVAL
+from medzoo.evaluation.calibration.metrics import ece
 from medzoo.evaluation.efficiency import (
     AT_SMALLEST,
     NOT_REACHED,
@@ -176,3 +179,19 @@ def test_an_undefined_score_says_whose(right):
     found = labels_saved([(10, one_class), (100, one_class)], one_class, auroc, FEW)
     assert math.isnan(found.fraction)
     assert found.reason == "undefined for the run of 10 %"
+
+
+def test_errors_over_bins_have_no_interval_over_fractions(make_predictions):
+    def predict(off):
+        return make_predictions(np.arange(200) % 2, np.full(200, 0.5 + off))
+
+    points = [(10, predict(0.3)), (100, predict(0.1)), (100, predict(0.12))]
+    for metric in ("ece", partial(ece, bins=5)):
+        curve = efficiency_curve(points, metric, FEW)
+        assert [point.score.reason for point in curve.points] == [NO_INTERVAL, NO_INTERVAL]
+    saved = labels_saved(points, predict(0.2), "ece", FEW)
+    assert 10 < saved.fraction < 100
+    assert math.isnan(saved.low)
+    assert math.isnan(saved.high)
+    assert math.isnan(saved.reached)
+    assert saved.reason == NO_INTERVAL

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -103,3 +104,58 @@ def test_importing_the_command_imports_click_alone():
     assert "'click'" in loaded
     for name in ("numpy", "rich", "sklearn", "tensorflow", "keras"):
         assert f"'{name}'" not in loaded
+
+
+GROUPED = "id,patient,split,label_x,score_x,sex,age\n" + "".join(
+    f"{row},p{row},{'validation' if row % 4 == 0 else 'test'},{row % 2},{(row * 37 % 100) / 100},"
+    f"{'FM'[row // 2 % 2]},{20 + row % 60}\n"
+    for row in range(400)
+)
+
+
+def test_groups_are_scored_with_their_gaps(command, tmp_path):
+    (tmp_path / "p.csv").write_text(GROUPED)
+    options = ("--by", "sex", "--by", "age", "--band", "age=40,60", "--replicates", "40")
+    out = call(command, str(tmp_path / "p.csv"), *options)
+    assert "positive: 'x'" in out
+    for text in (
+        "auroc by sex, age",
+        "sex=F",
+        "age=40–59",
+        "equalised-odds gap",
+        "mean score − share of positives",
+    ):
+        assert text in out, out
+    found = json.loads(call(command, str(tmp_path / "p.csv"), *options, "--json"))
+    assert [part["what"] for part in found["subgroups"]] == [
+        "auroc",
+        "rates",
+        "mean score − share of positives",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--band", "age=18"), "--by COLUMN"),
+        (("--label", "x"), "--by COLUMN"),
+        (("--by", "age", "--band", "age"), "--band age=18,40,65"),
+        (("--by", "gender"), "gender"),
+        (("--metric", "aurok"), "auroc"),
+        (("--threshold", "youdn"), "youden"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_in_one_line(command, tmp_path, options, told):
+    from medzoo.errors import MedzooError
+
+    (tmp_path / "p.csv").write_text(GROUPED)
+    with pytest.raises(MedzooError, match=told) as refused:
+        CliRunner().invoke(command, [str(tmp_path / "p.csv"), *options], catch_exceptions=False)
+    assert "\n" not in str(refused.value)
+
+
+def test_two_tables_are_compared_and_options_of_one_refused(command, tmp_path):
+    (tmp_path / "p.csv").write_text(GROUPED)
+    path = str(tmp_path / "p.csv")
+    with pytest.raises(Exception, match="one question at a time"):
+        CliRunner().invoke(command, [path, path, "--interval", "bca"], catch_exceptions=False)

@@ -70,9 +70,9 @@ def test_rates_are_those_of_counting(make_predictions):
 
 
 def test_points_come_from_validation(make_predictions):
-    labels = np.arange(120) % 2
-    splits = ["validation"] * 60 + ["test"] * 60
-    rows = make_predictions(labels, 0.1 + 0.2 * labels, groups={"site": ["a", "a", "b"] * 40}, splits=splits)
+    labels = np.arange(300) % 2
+    splits = ["validation"] * 60 + ["test"] * 240
+    rows = make_predictions(labels, 0.1 + 0.2 * labels, groups={"site": ["a", "a", "b"] * 100}, splits=splits)
     points = choose_thresholds(rows.of_split("validation"), "youden")
     found = measure_equalised_odds(rows.of_split("test"), ["site"], points, FEW)
     assert found.threshold == pytest.approx(0.3)
@@ -131,8 +131,33 @@ def test_a_small_calibrated_group_is_not_called_worse(make_predictions):
     rng = np.random.default_rng(2)
     significant = 0
     for _ in range(40):
-        risk = rng.uniform(0.1, 0.9, 330)
-        labels = (rng.uniform(size=330) < risk).astype(float)
-        rows = make_predictions(labels, risk, groups={"site": ["large"] * 300 + ["small"] * 30})
+        risk = rng.uniform(0.1, 0.9, 370)
+        labels = (rng.uniform(size=370) < risk).astype(float)
+        rows = make_predictions(labels, risk, groups={"site": ["large"] * 300 + ["small"] * 70})
         significant += measure_calibration_gap(rows, ["site"], FEW).p < 0.05
     assert significant <= 7
+
+
+@pytest.mark.parametrize("positives", [1, 3, 8])
+def test_equal_rates_are_not_called_different_for_want_of_positives(make_predictions, positives):
+    labels = np.r_[np.ones(positives), np.zeros(40), np.ones(150), np.zeros(150)]
+    groups = {"site": ["few"] * (positives + 40) + ["many"] * 300}
+    for seed in range(12):
+        called = np.random.default_rng([seed, positives]).uniform(size=len(labels)) < 0.2 + 0.6 * labels
+        rows = make_predictions(labels, 0.1 + 0.8 * called, groups=groups)
+        found = measure_equalised_odds(rows, ["site"], at(0.5), FEW)
+        assert not found.p <= 0.05
+    reason = found.true_positive_rates["site=few"].reason
+    assert reason.endswith(
+        f"no part in the gap: {positives} image{'s' * (positives > 1)} of 'b', fewer than 20"
+    )
+    assert found.false_positive_rates["site=few"].reason is None
+    assert (found.decided_by, found.gap.counts.n) == (None, 300)
+
+
+def test_calibration_in_the_large_asks_for_positives_too(make_predictions):
+    labels = np.r_[np.ones(2), np.zeros(58), np.tile([0, 1], 100)]
+    rows = make_predictions(labels, np.full(260, 0.4), groups={"site": ["few"] * 60 + ["many"] * 200})
+    found = measure_calibration_gap(rows, ["site"], FEW)
+    assert found.groups["site=few"].reason == "no part in the gap: 2 images of 'b', fewer than 20"
+    assert (found.worst, math.isnan(found.p)) == (None, True)

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from medzoo.errors import ConfigError, DataError
+from medzoo.evaluation.calibration.chance import NO_INTERVAL
+from medzoo.evaluation.calibration.metrics import nll
 from medzoo.evaluation.metrics.calls import Metric
 from medzoo.evaluation.metrics.discrimination import accuracy, auroc
 from medzoo.evaluation.metrics.registry import METRICS
 from medzoo.evaluation.predictions import Predictions
+from medzoo.evaluation.uncertainty.by_class import OfClass
 from medzoo.evaluation.uncertainty.delong import delong_test
 from medzoo.evaluation.uncertainty.paired import Difference, paired_bootstrap, permutation_test
 from medzoo.evaluation.uncertainty.resampling import Resampling
@@ -158,3 +162,36 @@ def test_a_difference_describes_itself(noisy):
         "positives": 30,
         "negatives": 30,
     }
+
+
+def test_a_bca_p_value_is_no_smaller_than_one_resample(make_predictions):
+    rng = np.random.default_rng(0)
+    labels = np.arange(30) % 2
+    sure = make_predictions(
+        labels, np.clip(np.where(labels == 1, 0.9, 0.1) + 0.02 * rng.normal(size=30), 0.01, 0.99)
+    )
+    vague = make_predictions(labels, np.full(30, 0.5) + 0.1 * rng.normal(size=30))
+    found = paired_bootstrap(nll, sure, vague, Resampling(replicates=300, kind="bca"))
+    assert found.value < 0
+    assert found.p >= 2 / 301
+
+
+def draw_calibrated(make_predictions, seed, count=300):
+    """Draw two models of the same rows whose scores are right: one knows more of the rows than the other."""
+    rng = np.random.default_rng(seed)
+    known, hidden = rng.uniform(0.05, 0.95, count), rng.uniform(-0.04, 0.04, count)
+    labels = (rng.uniform(size=count) < known + hidden).astype(float)
+    return make_predictions(labels, known + hidden), make_predictions(labels, known)
+
+
+@pytest.mark.parametrize("name", ["ece", "mce", "ece_equal_mass", "ece_classwise"])
+def test_two_calibrated_models_never_differ_by_an_error_over_bins(make_predictions, name):
+    measure = METRICS[name].measure
+    for metric in (measure, partial(measure, bins=7), OfClass(measure, 1)):
+        for seed in range(3):
+            a, b = draw_calibrated(make_predictions, seed)
+            found = paired_bootstrap(metric, a, b, Resampling(replicates=50))
+            assert found.value == metric(a) - metric(b)
+            assert all(math.isnan(number) for number in (found.low, found.high, found.p))
+            assert found.reason == NO_INTERVAL
+            assert math.isnan(permutation_test(metric, a, b, permutations=20))

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from medzoo.errors import DataError
 from medzoo.evaluation.metrics.registry import METRICS
 from medzoo.evaluation.scores import DEFAULT_METRICS, evaluate, format_metrics, write_metrics
 from medzoo.evaluation.uncertainty.bootstrap import bootstrap
@@ -85,3 +86,35 @@ def test_two_calls_write_the_same_bytes(tmp_path, noisy):
 def test_nan_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         format_metrics({"test": {"auroc": {"value": float("nan")}}})
+
+
+def test_thresholds_are_never_scored_on_the_rows_they_were_chosen_on(make_predictions, noisy):
+    splits = ["validation"] * 30 + ["test"] * 30
+    rows = make_predictions(noisy.labels, noisy.scores, splits=splits)
+    found = evaluate(rows, replicates=5, threshold=("youden", "fixed=.5"))
+    assert "sensitivity (youden)" in found["test"]
+    assert "sensitivity (youden)" not in found["validation"]
+    assert "sensitivity (fixed=.5)" in found["validation"]
+    assert found["test"]["npv (youden)"]["at"]["n"] == 30
+
+
+def test_a_rule_needs_validation_rows_and_a_fixed_threshold_none(noisy):
+    with pytest.raises(DataError, match="no annotated validation rows"):
+        evaluate(noisy, replicates=5, threshold="youden")
+    assert "precision (fixed=.5)" in evaluate(noisy, replicates=5, threshold="fixed=.5")["test"]
+
+
+def test_several_classes_have_entries_of_their_own_with_their_own_counts(make_predictions):
+    true = np.array([0, 1, 2] * 10)
+    scores = np.eye(3)[true] * 0.5 + 1 / 6
+    entry = evaluate(make_predictions(np.eye(3)[true], scores), replicates=5)["test"]["auroc"]
+    assert [part["positives"] for part in entry["classes"].values()] == [10, 10, 10]
+    assert [part["negatives"] for part in entry["classes"].values()] == [20, 20, 20]
+
+
+def test_errors_over_bins_say_their_bins_and_what_chance_gives(noisy):
+    found = evaluate(noisy, replicates=5, metrics=("ece", "brier"))["test"]
+    assert found["ece"]["bins"] == 15
+    assert found["ece"]["low"] is None
+    assert 0 < found["ece"]["chance"] < 1
+    assert "chance" not in found["brier"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medzoo.errors import ConfigError, DataError
+from medzoo.evaluation.calibration.chance import NO_INTERVAL
+from medzoo.evaluation.calibration.metrics import ece, mce
 from medzoo.evaluation.metrics.discrimination import accuracy, auroc
 from medzoo.evaluation.uncertainty.bootstrap import bootstrap
+from medzoo.evaluation.uncertainty.by_class import OfClass
 from medzoo.evaluation.uncertainty.multiplicity import adjust_holm
 from medzoo.evaluation.uncertainty.resampling import Resampling
 from medzoo.evaluation.uncertainty.seeds import summarise_seeds
@@ -110,3 +114,14 @@ def test_holm_keeps_order_and_stays_between_the_value_and_bonferroni(p_values):
 def test_holm_refuses_what_is_no_p_value(value):
     with pytest.raises(ConfigError, match="p-value"):
         adjust_holm([0.5, value])
+
+
+@pytest.mark.parametrize("metric", [ece, mce, partial(ece, bins=5), OfClass(mce, 1)])
+def test_errors_over_bins_have_a_mean_over_seeds_and_no_interval(make_predictions, metric):
+    runs = make_runs(make_predictions, [0.5, 1.0, 1.5])
+    found = summarise_seeds(metric, runs, Resampling(50))
+    assert found.mean == pytest.approx(np.mean([metric(run) for run in runs]))
+    assert found.deviation > 0
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert found.reason == NO_INTERVAL

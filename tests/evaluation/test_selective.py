@@ -169,3 +169,12 @@ def test_refusals() -> None:
     with pytest.raises(DataError, match="no annotated validation rows"):
         choose_deferral(rows.take(np.array([], dtype=int)), coverage=0.5)
     assert risk_coverage(rows.take(np.array([], dtype=int))).n == 0
+
+
+@pytest.mark.parametrize("arguments", [{"coverage": 0.5}, {"risk": 0.2}])
+def test_no_threshold_is_chosen_on_test_rows(arguments) -> None:
+    rows = make_binary([1, 0], [0.9, 0.8])
+    for splits in (["test", "test"], ["validation", "test"]):
+        with pytest.raises(DataError, match=r"on test rows.*of_split\('validation'\)"):
+            choose_deferral(replace(rows, splits=np.array(splits)), **arguments)
+    choose_deferral(replace(rows, splits=np.array(["validation", "train"])), **arguments)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from medzoo.errors import ConfigError, DataError
+from medzoo.evaluation.calibration.chance import NO_INTERVAL
 from medzoo.evaluation.metrics.registry import find_metric
 from medzoo.evaluation.predictions import Predictions
 from medzoo.evaluation.shift.comparing import compare_shift
@@ -170,3 +171,20 @@ def test_undefined_curves_and_other_images_are_told() -> None:
         measure_robustness(clean, {"noise": []}, "auroc", QUICK)
     with pytest.raises(DataError, match="no corruptions"):
         measure_robustness(clean, {}, "auroc", QUICK)
+
+
+def test_errors_over_bins_have_no_interval_under_corruption() -> None:
+    clean = draw(2)
+    scores = clean.scores[::-1]
+    found = measure_robustness(
+        clean, {"noise": [Predictions(**(vars(clean) | {"scores": scores}))]}, "ece", QUICK
+    )
+    curve = found.curves["noise"]
+    assert curve.change.value == pytest.approx(curve.mean.value - curve.scores[0].value)
+    for score in (*curve.scores, curve.mean, curve.change, found.mean, found.change):
+        assert not math.isnan(score.value)
+        assert math.isnan(score.low)
+        assert math.isnan(score.high)
+        assert score.reason == NO_INTERVAL
+    shifted = compare_shift(clean, draw(0.5, 300, seed=1), ["ece"], QUICK)["ece"]
+    assert shifted.inside.reason == shifted.outside.reason == NO_INTERVAL

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 
 from medzoo.errors import ConfigError, DataError
+from medzoo.evaluation.calibration.metrics import ece
 from medzoo.evaluation.metrics.discrimination import accuracy, auroc
 from medzoo.evaluation.metrics.thresholds import at_thresholds, choose_thresholds
 from medzoo.evaluation.subgroups import score_groups, worst_group
 from medzoo.evaluation.uncertainty.bootstrap import bootstrap
+from medzoo.evaluation.uncertainty.by_class import OfClass
 from medzoo.evaluation.uncertainty.resampling import Resampling
 
 FEW = Resampling(replicates=200)
@@ -75,7 +78,7 @@ def test_where_groups_are_equal_the_gap_is_rarely_significant(make_predictions):
 
 
 def test_intervals_know_of_patients(make_predictions):
-    rows = draw(make_predictions, np.random.default_rng(4), 80, {"a": 1.0, "b": 1.0}, images=6)
+    rows = draw(make_predictions, np.random.default_rng(4), 120, {"a": 1.0, "b": 1.0}, images=6)
     blind = make_predictions(rows.labels[:, 1], rows.scores[:, 1], groups=dict(rows.groups))
     clustered, plain = (score_groups(one, ["site"], auroc, FEW) for one in (rows, blind))
     for name in ("site=a", "site=b"):
@@ -90,21 +93,21 @@ def test_groups_share_their_draws_with_every_other_interval(make_predictions):
     low, high = bootstrap(auroc, rows, replicates=200)
     assert (one.groups["site=a"].low, one.groups["site=a"].high) == pytest.approx((low, high), abs=1e-12)
     assert math.isnan(one.gap.value)
-    assert one.gap.reason == "no gap: fewer than two groups with a value"
+    assert one.gap.reason == "no gap: fewer than two groups with a part in it"
     assert one.worst is None
 
 
 def test_groups_below_a_size_are_counted_and_not_measured(make_predictions):
     rng = np.random.default_rng(6)
-    labels = np.arange(70) % 2
-    groups = {"site": ["a"] * 30 + ["b"] * 30 + ["c"] * 6 + [""] * 4}
-    found = score_groups(make_predictions(labels, rng.uniform(size=70), groups=groups), ["site"], auroc, FEW)
+    labels = np.arange(110) % 2
+    groups = {"site": ["a"] * 50 + ["b"] * 50 + ["c"] * 6 + [""] * 4}
+    found = score_groups(make_predictions(labels, rng.uniform(size=110), groups=groups), ["site"], auroc, FEW)
     assert list(found.groups) == ["site=a", "site=b"]
     assert found.too_small["site=c"].describe() == {"n": 6, "positives": 3, "negatives": 3}
     assert found.not_known["site"].n == 4
     described = found.describe()
     assert described["not_known"]["n"] == described["gaps"]["site"]["not_known"]["n"] == 4
-    assert found.gap.counts.n == 60
+    assert found.gap.counts.n == 100
 
 
 def test_where_patients_are_known_the_size_is_theirs(make_predictions):
@@ -141,9 +144,9 @@ def test_one_gap_over_several_columns_is_wider_than_that_of_one(make_predictions
 
 
 def test_a_group_without_a_value_says_why_and_has_no_part_in_the_gap(make_predictions):
-    labels = np.r_[np.arange(60) % 2, np.zeros(30)]
-    groups = {"site": ["a"] * 30 + ["b"] * 30 + ["c"] * 30}
-    scores = np.random.default_rng(10).uniform(size=90)
+    labels = np.r_[np.arange(100) % 2, np.zeros(30)]
+    groups = {"site": ["a"] * 50 + ["b"] * 50 + ["c"] * 30}
+    scores = np.random.default_rng(10).uniform(size=130)
     found = score_groups(make_predictions(labels, scores, groups=groups), ["site"], auroc, FEW)
     assert math.isnan(found.groups["site=c"].value)
     assert found.groups["site=c"].reason == "no row of class 'b'"
@@ -218,3 +221,96 @@ def test_wrong_names_are_refused(make_predictions):
         score_groups(rows, ["sex"], auroc, FEW, bands={"age": (1,)})
     with pytest.raises(ConfigError, match="no group column"):
         score_groups(rows, [], auroc, FEW)
+
+
+def draw_equal(make_predictions, seed, positives, negatives, **changes):
+    """Draw a group of so few positives and negatives, and one of 150 and 150, that the scores tell apart alike."""
+    rng = np.random.default_rng([seed, positives])
+    labels = np.r_[np.ones(positives), np.zeros(negatives), np.ones(150), np.zeros(150)]
+    scores = 1 / (1 + np.exp(-1.8 * labels - rng.normal(size=len(labels))))
+    groups = {"site": ["few"] * (positives + negatives) + ["many"] * 300}
+    return make_predictions(labels, scores, groups=groups, **changes)
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(1, 40), (3, 40), (8, 40), (20, 40)])
+def test_equal_groups_of_few_positives_are_not_called_different(make_predictions, positives, negatives):
+    significant = 0
+    for seed in range(40):
+        rows = draw_equal(make_predictions, seed, positives, negatives)
+        significant += score_groups(rows, ["site"], auroc, FEW).p <= 0.05
+    assert significant <= 7  # of 40; with one positive about 20 were, before a least number was asked for
+
+
+def test_a_group_of_few_positives_keeps_its_score_and_has_no_part_in_the_gap(make_predictions):
+    rows = draw_equal(make_predictions, 0, 19, 60)
+    found = score_groups(rows, ["site"], auroc, FEW)
+    few = found.groups["site=few"]
+    assert few.low < few.value < few.high
+    assert few.reason == "no part in the gap: 19 images of 'b', fewer than 20"
+    assert found.groups["site=many"].reason is None
+    assert (found.worst, found.best) == (None, None)
+    assert found.gap.reason == "no gap: fewer than two groups with a part in it"
+    assert found.gap.counts.n == 300
+    turned = make_predictions(1 - rows.labels[:, 1], rows.scores[:, 0], groups=dict(rows.groups))
+    negatives = score_groups(turned, ["site"], auroc, FEW).groups["site=few"]
+    assert negatives.reason == "no part in the gap: 19 images not of 'b', fewer than 20"
+    assert not math.isnan(score_groups(draw_equal(make_predictions, 0, 20, 60), ["site"], auroc, FEW).p)
+
+
+def test_what_is_counted_of_a_class_are_patients(make_predictions):
+    patients = [f"p{row // 2}" if row < 100 else f"q{row}" for row in range(400)]
+    rows = draw_equal(make_predictions, 0, 30, 70, patients=patients)  # 15 patients with 30 positive images
+    few = score_groups(rows, ["site"], auroc, FEW).groups["site=few"]
+    assert few.reason == "no part in the gap: 15 patients of 'b', fewer than 20"
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind"),
+    [
+        ("accuracy", None),
+        ("brier", None),
+        ("specificity", None),
+        ("sensitivity", "of 'b'"),
+        ("mcc", "of 'b'"),
+        ("f1", "of 'b'"),
+        ("auroc_micro", "of 'b'"),
+        ("partial_auroc@.2", "of 'b'"),
+        (partial(auroc), "of 'b'"),
+        (OfClass(auroc, 1), "of 'b'"),
+    ],
+)
+def test_a_metric_asks_for_the_classes_that_it_needs(make_predictions, metric, kind):
+    few = score_groups(draw_equal(make_predictions, 1, 5, 60), ["site"], metric, FEW).groups["site=few"]
+    if kind is None:
+        assert few.reason is None
+    else:
+        assert few.reason.endswith(f"no part in the gap: 5 images {kind}, fewer than 20")
+
+
+def test_predictive_values_ask_for_rows_that_are_called(make_predictions):
+    labels, called = np.tile([0, 1], 100), np.r_[np.ones(5), np.zeros(55), np.tile([0, 1, 1, 0], 35)]
+    rows = make_predictions(labels, 0.1 + 0.8 * called, groups={"site": ["few"] * 60 + ["many"] * 140})
+    reasons = {
+        name: score_groups(rows, ["site"], name, FEW).groups["site=few"].reason
+        for name in ("precision", "npv")
+    }
+    assert reasons == {"precision": "no part in the gap: 5 images called 'b', fewer than 20", "npv": None}
+
+
+def test_one_label_may_be_compared_where_another_is_rare(make_predictions):
+    rng = np.random.default_rng(17)
+    labels = np.stack([np.arange(200) % 2, np.arange(200) % 50 == 0], axis=1).astype(float)
+    site = {"site": np.repeat(["x", "y"], 100)}
+    rows = make_predictions(labels, rng.uniform(size=(200, 2)), exclusive=False, groups=site)
+    mean = score_groups(rows, ["site"], auroc, FEW)
+    assert mean.groups["site=x"].reason == "no part in the gap: 2 images of 'b', fewer than 20"
+    assert not math.isnan(score_groups(rows, ["site"], OfClass(auroc, 0), FEW).p)
+
+
+def test_errors_over_bins_of_groups_are_refused_in_every_guise(make_predictions):
+    rows = draw_equal(make_predictions, 0, 30, 30)
+    for metric in ("ece", "mce", ece, partial(ece, bins=5), OfClass(ece, 1)):
+        with pytest.raises(ConfigError, match="grows as a group shrinks"):
+            score_groups(rows, ["site"], metric, FEW)
+        with pytest.raises(ConfigError, match="grows as a group shrinks"):
+            worst_group(["site"], metric)

@@ -40,8 +40,13 @@ def test_an_existing_page_stays_unless_overwritten(table, tmp_path):
 
 def test_a_page_in_the_run_is_refused(tmp_path):
     run = write_report_run(tmp_path / "run", make_rows(40))
-    with pytest.raises(ConfigError, match="lies in the run"):
-        call(str(run), "--out", str(run / "report.html"))
+    (tmp_path / "link").symlink_to(run)
+    before = sorted(run.rglob("*"))
+    for out in (run / "report.html", run / "new" / "deeper" / "r.html", tmp_path / "link" / "new" / "r.html"):
+        with pytest.raises(ConfigError, match="lies in the run"):
+            call(str(run), "--out", str(out))
+    assert sorted(run.rglob("*")) == before
+    call(str(run), "--out", str(tmp_path / "run2" / "r.html"))  # beside it, whatever its name begins with
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import itertools
 import re
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from PIL import Image
 from report_pages import FEW, Element, make_rows, parse, write_report_run
 
 from medzoo.evaluation.predictions import load_predictions, write_predictions
+from medzoo.reports.figures import Line, draw_lines
 from medzoo.reports.report import write_report
 
 SECTIONS = (
@@ -159,6 +161,23 @@ def test_names_are_text_whatever_they_look_like(tmp_path, exclusive):
     drawn = " ".join(svg.text for svg in tree.find("subgroups").find_all("svg"))
     assert "sex=<i>F" in drawn
     assert "sex=$M_1^2$" in drawn
+
+
+def test_names_that_the_measuring_font_lacks_are_drawn_without_a_word(tmp_path):
+    rows = make_rows(120, ("良性", "悪性"))
+    rows = replace(rows, groups={"性別": np.where(rows.groups["sex"] == "F", "女", "男")})
+    table = tmp_path / "p.csv"
+    write_predictions(rows, table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tree = report(table, tmp_path)
+    assert "性別=女" in tree.find("subgroups").find_all("svg")[0].text
+
+
+def test_other_warnings_of_drawing_are_heard():
+    endless = Line(np.array([0.0, 1.0]), np.array([-1.0, -2.0]))
+    with pytest.warns(UserWarning, match="log-scaled"):
+        draw_lines("a", "", [endless], x_label="女", y_label="y", is_share=False, is_logarithmic=True)
 
 
 def test_signs_without_a_shape_are_replaced(tmp_path):

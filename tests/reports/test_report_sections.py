@@ -16,8 +16,12 @@ from report_pages import FEW, Element, make_rows, parse, write_images, write_rep
 
 from medzoo.evaluation.calibration.calibration import write_calibration
 from medzoo.evaluation.calibration.fitting import fit_calibration
+from medzoo.evaluation.calibration.metrics import nll
 from medzoo.evaluation.predictions import Predictions, load_predictions, write_predictions
 from medzoo.evaluation.scores import evaluate
+from medzoo.evaluation.uncertainty.resampling import Resampling
+from medzoo.outputs import digest_file
+from medzoo.reports.cases import measure_losses
 from medzoo.reports.figures import MOST_POINTS, thin
 from medzoo.reports.initialisation import group_by_stage
 from medzoo.reports.report import write_report
@@ -166,12 +170,86 @@ def test_a_calibration_is_shown_beside_the_network_s_own_scores(tmp_path):
     rows = make_rows()
     run = write_report_run(tmp_path / "run", rows)
     assert len(report(run, tmp_path).find("calibration").find_all("figure")) == 2
-    write_calibration(fit_calibration(rows.of_split("validation")), run / "calibration.json")
+    fitted = fit_calibration(load_predictions(run).of_split("validation"))
+    own = replace(fitted, source=digest_file(run / "predictions.csv"))
+    write_calibration(own, run / "calibration.json")
     section = report(run, tmp_path).find("calibration")
     assert len(section.find_all("figure")) == 4
     assert "after temperature calibration" in section.text
     (run / "calibration.json").write_text("{")
-    assert "cannot be used" in report(run, tmp_path).find("calibration").text
+    assert "is not shown: " in report(run, tmp_path).find("calibration").text
+
+
+@pytest.mark.parametrize("source", ["", "of others"])
+def test_a_calibration_of_other_predictions_is_not_shown(tmp_path, source):
+    run = write_report_run(tmp_path / "run", make_rows())
+    fitted = fit_calibration(load_predictions(run).of_split("validation"))
+    digest = digest_file(run / "predictions.csv") if source else ""
+    write_calibration(replace(fitted, source=digest), run / "calibration.json")
+    write_predictions(make_rows(seed=1), run / "predictions.csv")  # trained again
+    section = report(run, tmp_path).find("calibration")
+    assert len(section.find_all("figure")) == 2
+    assert "was fitted on other predictions than the run's" in section.text
+    assert f"medzoo calibrate {run} --overwrite" in section.text
+    assert "after temperature calibration" not in section.text
+
+
+def test_errors_over_bins_say_how_many_and_what_chance_gives(tree):
+    section = tree.find("scores")
+    for table in section.find_all("table"):
+        (cells,) = [cells for cells in read_cells(table) if cells[0] == "ECE"]
+        chance = cells[2].removeprefix("by chance < ")
+        (note,) = [note.text for note in section.find_all("li") if f"below {chance} in 95 %" in note.text]
+        assert note.startswith("ECE: over M = 15 bins.")
+    assert "worse calibrated than the rows" not in section.text  # the note has said it
+
+
+def test_thresholds_that_validation_chose_are_not_scored_there(tree):
+    section = tree.find("scores")
+    test, validation = ([cells[0] for cells in read_cells(table)] for table in section.find_all("table"))
+    assert "Sensitivity at youden" in test
+    assert "Sensitivity at youden" not in validation
+    assert "on the validation split; of that split itself they would be too good" in section.text
+
+
+def test_the_ring_stands_where_its_value_is_drawn(run, tmp_path):
+    """An epoch chosen by its loss has a ring among the losses, and none among scores that it was not chosen by."""
+    rows = make_rows()
+    chosen = write_report_run(tmp_path / "run", rows)
+    config = (chosen / "config.toml").read_text()
+    (chosen / "config.toml").write_text(config.replace('metric = "auroc"', 'metric = "loss"'))
+    for source, ringed in ((run, 1), (chosen, 0)):
+        figures = report(source, tmp_path, pictures=False).find("learning").find_all("figure")[:2]
+        captions = [figure.find_all("figcaption")[0].text for figure in figures]
+        assert ["The ring is the epoch" in caption for caption in captions] == [
+            place == ringed for place in range(2)
+        ]
+
+
+def test_losses_are_those_of_the_library():
+    labels = make_rows(60, ("a", "b", "c"), exclusive=False).annotated()
+    labels.scores[0] = 0.0  # a wrong probability of 0 costs what it costs in every table
+    three = make_rows(60, ("a", "b", "c"))
+    three.scores[0] = 1 - three.labels[0]
+    for rows in (labels, three):
+        losses = measure_losses(rows)
+        each = [nll(rows.take(np.array([row]))) for row in range(len(rows))]
+        whole = ~np.isnan(each)
+        np.testing.assert_allclose(losses[whole], np.array(each)[whole])
+        assert np.isfinite(losses).all()
+        assert losses[0] == losses.max()
+    assert losses[0] == pytest.approx(36.04, abs=0.01)
+
+
+def test_a_gap_s_p_is_never_0(tmp_path):
+    rows = make_rows(480)
+    chance = np.random.default_rng(0).random(len(rows))
+    sex = np.where(np.arange(len(rows)) // 4 % 2 == 0, "F", "M").astype(np.str_)
+    said = np.where(sex == "F", 0.1 + 0.8 * rows.labels[:, 1], chance)
+    rows = replace(rows, scores=np.stack([1 - said, said], axis=1), groups={"sex": sex})
+    write_report(write_table(tmp_path, rows), tmp_path / "r.html", resampling=Resampling(replicates=2000))
+    text = parse((tmp_path / "r.html").read_text(encoding="utf-8")).find("subgroups").text
+    assert "(p < .001)" in text
 
 
 def test_a_table_of_predictions_says_what_it_cannot_tell(tmp_path):

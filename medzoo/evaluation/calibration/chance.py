@@ -24,6 +24,19 @@ BINNED: tuple[Metric, ...] = (ece, ece_equal_mass, ece_classwise, mce)
 NO_INTERVAL = "no interval: resamples of a binned error are worse calibrated than the rows"
 
 
+def is_binned(metric: Metric) -> bool:
+    """Tell whether a metric is an error over bins, also with options of its own or of one class alone.
+
+    >>> from functools import partial
+    >>> from medzoo.evaluation.calibration.metrics import brier
+    >>> is_binned(partial(ece, bins=10)), is_binned(brier)
+    (True, False)
+    """
+    # `partial` and `OfClass` are told by what they have: the latter's module must not be needed here.
+    inner = getattr(metric, "func", None) or getattr(metric, "metric", None)
+    return metric in BINNED if inner is None else is_binned(inner)
+
+
 def measure_chance(
     metric: Callable[[Predictions], float],
     predictions: Predictions,

@@ -45,7 +45,7 @@ def fit_calibration(validation: Predictions, method: Method = "temperature") -> 
 
     Raises:
         ConfigError: another method.
-        DataError: no annotated rows, or nothing that can be calibrated.
+        DataError: rows of the test split, no annotated rows, or nothing that can be calibrated.
 
     >>> labels = np.eye(2)[[0, 0, 0, 1, 1, 1]]
     >>> said = np.array([0.01, 0.02, 0.99, 0.01, 0.98, 0.99])
@@ -57,6 +57,10 @@ def fit_calibration(validation: Predictions, method: Method = "temperature") -> 
     """
     if method not in get_args(Method):
         raise ConfigError(f"there is no calibration {method!r}", nearest(method, get_args(Method)))
+    if (validation.splits == "test").any():
+        raise DataError(
+            "a calibration to be fitted on test rows", "validation rows", "predictions.of_split('validation')"
+        )
     rows = validation.annotated()
     if not len(rows):
         raise DataError(

@@ -71,9 +71,6 @@ def balanced_accuracy(predictions: Predictions, thresholds: Sequence[float] | No
     return float(np.mean([balanced_accuracy_score(true, guess) for true, guess in decisions]))
 
 
-#: What every run is scored by.
-
-
 def by_group(metric: Metric, predictions: Predictions, column: str) -> dict[str, float]:
     """Give a metric on the rows of each value of a group column, in the order of the values.
 

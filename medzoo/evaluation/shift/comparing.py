@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from medzoo.errors import DataError
-from medzoo.evaluation.calibration.chance import BINNED, NO_INTERVAL
+from medzoo.evaluation.calibration.chance import NO_INTERVAL, is_binned
 from medzoo.evaluation.metrics.needs import explain_undefined
 from medzoo.evaluation.metrics.registry import MetricSpec, find_metric
 from medzoo.evaluation.predictions import FloatArray, Predictions
@@ -101,7 +101,7 @@ class _Side:
         if reason is not None:
             return make_undefined(counts, reason)
         refusal = refuse_units(self.units)
-        why = NO_INTERVAL if spec.measure in BINNED else None if refusal is None else refusal.reason
+        why = NO_INTERVAL if is_binned(spec.measure) else None if refusal is None else refusal.reason
         return None if why is None else Score(spec.measure(self.rows), math.nan, math.nan, counts, why)
 
 

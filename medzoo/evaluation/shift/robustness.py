@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medzoo.errors import DataError
+from medzoo.evaluation.calibration.chance import NO_INTERVAL, is_binned
 from medzoo.evaluation.metrics.needs import explain_undefined
 from medzoo.evaluation.metrics.registry import find_metric
 from medzoo.evaluation.predictions import FloatArray, Predictions
@@ -75,7 +77,7 @@ def measure_robustness(
 ) -> Robustness:
     """Measure predictions of the same images, as they are and by corruption at strengths 1, 2, ….
 
-    All tables have the same draws of patients or rows.
+    All tables have the same draws of patients or rows. Calibration errors over bins have no intervals.
 
     Raises:
         DataError: no corruption, one without any strength, or tables of other images, labels or classes.
@@ -96,7 +98,10 @@ def measure_robustness(
     reasons = {table: explain_undefined(metric, part) for table, part in tables.items()}
     defined = {table: part for table, part in tables.items() if reasons[table] is None}
     units = find_units(rows)
-    forms = {table: prepare_counted(measure, part, units.of_rows) for table, part in defined.items()}
+    binned = is_binned(measure)
+    forms = {
+        table: prepare_counted(measure, part, units.of_rows) for table, part in defined.items() if not binned
+    }
     drawn = dict(zip(forms, resample(list(forms.values()), units, resampling), strict=True)) if forms else {}
     values = {table: measure(part) for table, part in defined.items()}
     counts = count_rows(rows)
@@ -115,6 +120,8 @@ def measure_robustness(
             """Give the sum on each resample."""
             return np.asarray(add({table: forms[table](drawn_units) for table in weights}))
 
+        if binned:
+            return Score(float(add(values)), math.nan, math.nan, counts, NO_INTERVAL)
         return make_score(float(add(values)), add(drawn), add_counted, units, counts, resampling)
 
     def average(groups: Sequence[Sequence[str]]) -> tuple[Score, Score]:

@@ -90,9 +90,8 @@ def _find_classes(table: Table) -> tuple[str, tuple[str, ...]]:
     """Give what the classes have, `score` or `logit`, and the classes in the order of those columns."""
     kind, classes = list_classes(table.columns)
     if not classes:
-        listed = ", ".join(repr(name) for name in list(table.columns)[:12])
         raise DataError(
-            f"{table.path} has no score columns, only {listed}",
+            f"{table.path} has no score columns, only {list_names(table)}",
             "one score_<class> column of probabilities per class, or one logit_<class> column",
             "renaming them score_<class>",
         )
@@ -110,7 +109,7 @@ def _is_exclusive(table: Table, kind: str, classes: tuple[str, ...]) -> bool:
         raise DataError(found, "one or the other", "deleting one of them")
     if not independent:
         raise DataError(
-            f"{table.path} has no label column",
+            f"{table.path} has no label column, only {list_names(table)}",
             "a column 'label' with the class's name, or one label_<name> of 0 and 1 per label",
             f"adding a column 'label' or 'label_{classes[0]}'",
         )
@@ -142,6 +141,9 @@ def _name_other_class(table: Table, kind: str, only: str) -> str:
     others = [name for name in names if name != only]
     if not others:
         return f"not {only}"
+    if any(name.strip() == only for name in others):
+        found = f"{table.path} has labels that differ from {only!r} by spaces alone"
+        raise DataError(found, "each class under one name", "removing the spaces")
     if len(others) > 1 or only not in names:
         listed = ", ".join(repr(name) for name in names[:8])
         raise DataError(
@@ -189,8 +191,8 @@ def _read_splits(table: Table, splits: tuple[str, ...]) -> TextArray:
         name = table.show("split", row)
         raise DataError(
             f"{table.locate(row)}: there is no split {name!r}",
-            nearest(name, splits),
-            "correcting it, or deleting the column: all rows are test",
+            f"one of {', '.join(map(repr, splits))}",
+            f"renaming it {_guess_split(name, splits)}",
         )
     return np.array(names, dtype=np.str_)[codes]
 
@@ -203,10 +205,28 @@ def _read_patients(table: Table) -> TextArray | None:
     return patients if (patients != "").any() else None
 
 
+def list_names(table: Table) -> str:
+    """List the first dozen columns of a table, for a refusal."""
+    names = list(table.columns)
+    return ", ".join(map(repr, names[:12])) + (" and more" if len(names) > 12 else "")
+
+
+def _guess_split(name: str, splits: tuple[str, ...]) -> str:
+    """Guess which split a name stands for; without a guess, all of them."""
+    return next(
+        (repr(split) for split in splits if name and split.startswith(name.strip().lower()[:3])),
+        "to one of them",
+    )
+
+
 def _read_ids(table: Table, splits: TextArray) -> TextArray:
     """Give each row's id, refusing an empty one and one that a split has twice."""
     if "id" not in table.columns:
-        raise DataError(f"{table.path} has no column 'id'", "one name per image", "adding a column 'id'")
+        raise DataError(
+            f"{table.path} has no column 'id', only {list_names(table)}",
+            "one name per image",
+            "renaming the column of names id",
+        )
     ids = to_texts(table.columns["id"])
     empty = np.flatnonzero(ids == "")
     if empty.size:

@@ -44,7 +44,7 @@ def _explain_score(table: Table, column: str, row: int, is_no_number: bool) -> D
     return DataError(
         found,
         "a probability from 0 to 1",
-        f"renaming it {logit}, and the others likewise, if these are logits",
+        f"dividing by 100 if these are percent, or renaming it {logit}, and the others likewise, if these are logits",
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from medzoo.evaluation.calibration.chance import BINNED, NO_INTERVAL
+from medzoo.evaluation.calibration.chance import NO_INTERVAL, is_binned
 from medzoo.evaluation.metrics.calls import Metric
 from medzoo.evaluation.predictions import FloatArray, Predictions
 from medzoo.evaluation.uncertainty.counted import Counted, prepare_counted
@@ -81,7 +81,8 @@ class Spread:
     def test_zero(self) -> float:
         """Give the two-sided p-value of 0: one minus the level of the interval that just reaches it.
 
-        One resample more is counted on the far side of 0, so that p is never 0.
+        One resample more is counted on the far side of 0, so that p is never 0. No shift takes p below that: so many
+        resamples know nothing of what is rarer than one of them.
 
         >>> round(Spread(np.linspace(-0.1, 0.9, 999), Shift(0.0, 0.0)).test_zero(), 4)
         0.202
@@ -90,7 +91,7 @@ class Spread:
         below, above = (1 + (self.values <= 0).sum()) / count, (1 + (self.values >= 0).sum()) / count
         low = self.shift.find_level(min(below, 1 - 1 / count))
         high = 1 - self.shift.find_level(max(1 - above, 1 / count))
-        return min(1.0, 2 * min(low, high))
+        return min(1.0, max(2 * min(low, high), 2 / count))
 
 
 def bootstrap(
@@ -153,14 +154,14 @@ def bootstrap_all(
     counted = {
         name: prepare_counted(metric, rows, units.of_rows)
         for name, metric in metrics.items()
-        if getattr(metric, "func", metric) not in BINNED
+        if not is_binned(metric)
     }
     values = resample(list(counted.values()), units, resampling) if counted else ()
     found = {
         name: enclose(replicates, form, units, resampling)
         for (name, form), replicates in zip(counted.items(), values, strict=True)
     }
-    return {name: found.get(name) or _refuse(NO_INTERVAL) for name in metrics}
+    return {name: found.get(name) or Interval(float("nan"), float("nan"), NO_INTERVAL) for name in metrics}
 
 
 def resample(counted: Sequence[Counted], units: Units, resampling: Resampling) -> FloatArray:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from medzoo.errors import ConfigError, DataError
+from medzoo.evaluation.calibration.chance import NO_INTERVAL, is_binned
 from medzoo.evaluation.metrics.calls import Metric
 from medzoo.evaluation.metrics.discrimination import auroc
 from medzoo.evaluation.metrics.ranking import (
@@ -80,7 +81,7 @@ def paired_bootstrap(
 
     Rows or patients are drawn once for both, as `bootstrap` draws them, and the interval is of the kind asked for.
     The p-value is one minus the level of the interval that just reaches 0, with one resample more on its far side;
-    1 where every resample gives 0.
+    1 where every resample gives 0. Calibration errors over bins have neither: resamples add to them what chance does.
     Raises DataError for tables of different rows, and for `clustered` True without patients.
 
     >>> from medzoo.evaluation.metrics.discrimination import accuracy
@@ -96,6 +97,8 @@ def paired_bootstrap(
     value, counts = metric(a) - metric(b), count_rows(a)
     if math.isnan(value):
         return Difference(value, math.nan, math.nan, math.nan, counts, "undefined on these rows")
+    if is_binned(metric):
+        return Difference(value, math.nan, math.nan, math.nan, counts, NO_INTERVAL)
     units = find_units(a, clustered)
     refusal = refuse_units(units)
     if refusal is not None:
@@ -131,7 +134,8 @@ def permutation_test(
     far from 0. What it tests is that the two sets of scores could change places. For metrics of order, such as
     AUROC, scores are first replaced by their ranks within each model, so that their scale plays no part (Bandos,
     Rockette & Gur, Statistics in Medicine 24, 2005); for other metrics the scale is part of what is compared.
-    NaN where the metric is undefined on the rows or on more than half of the permutations.
+    NaN where the metric is undefined on the rows or on more than half of the permutations, and for calibration errors
+    over bins: of two calibrated models the one whose scores fill more bins has the larger error by chance.
     Raises ConfigError for less than one permutation or a negative seed; DataError as `paired_bootstrap`.
 
     >>> from medzoo.evaluation.metrics.discrimination import accuracy
@@ -146,7 +150,7 @@ def permutation_test(
         raise ConfigError(f"the seed {seed}", "0 or more", "0")
     check_aligned(a, b)
     a, b = a.annotated(), b.annotated()
-    if math.isnan(metric(a) - metric(b)):
+    if math.isnan(metric(a) - metric(b)) or is_binned(metric):
         return math.nan
     if _sees_order_alone(metric):
         a, b = _rank_scores(a), _rank_scores(b)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import DataError
+from medzoo.evaluation.calibration.chance import NO_INTERVAL, is_binned
 from medzoo.evaluation.metrics.calls import Metric
 from medzoo.evaluation.predictions import Predictions
 from medzoo.evaluation.score import Counts, count_rows
@@ -65,6 +66,7 @@ def summarise_seeds(
     is drawn than there are, so that the variance of the mean is not too small by (s − 1) / s, which at three runs
     would be a third (McCarthy & Snowden 1985). The interval is a percentile one, whatever kind is asked for.
     With one run there is no deviation and no interval: the seed's part of it is unknown.
+    Nor have calibration errors over bins an interval, as in `bootstrap`.
     Raises DataError for no run, runs on different rows, and `clustered` True without patients.
 
     >>> from dataclasses import replace
@@ -91,6 +93,8 @@ def summarise_seeds(
 
     if math.isnan(mean):
         return refuse("undefined on these rows")
+    if is_binned(metric):
+        return refuse(NO_INTERVAL)
     units = find_units(tables[0], clustered)
     refusal = refuse_units(units)
     if refusal is not None:
