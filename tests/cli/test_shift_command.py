@@ -34,7 +34,7 @@ def test_metrics_and_detection_are_printed_with_counts(medzoo_command: Callable[
     lines = outcome.out.splitlines()
     header = "metric in 95 % interval out 95 % interval out − in 95 % interval"
     assert " ".join(lines[0].split()) == header
-    assert [line.split()[0] for line in lines[1:5]] == ["auroc", "accuracy", "balanced_accuracy", "ece"]
+    assert [line.split()[0] for line in lines[1:5]] == ["auroc", "accuracy", "balanced_accuracy", "brier"]
     assert "out: other, n 10, positives 5, negatives 5" in lines
     assert any(line.startswith("in: the run's test images, n ") for line in lines)
     after = outcome.out.partition("strangeness")[2]
@@ -80,7 +80,7 @@ def test_corruptions_are_printed_by_strength(medzoo_command: Callable[..., Any],
         (("--data", "other", "--corruptions"), "--data together with corruptions"),
         (("--corruptions", "--detect"), "an option of other data with --corruptions"),
         (("--corruptions", "--frame", "first"), "an option of other data with --corruptions"),
-        (("--corruptions", "--metric", "auroc", "--metric", "ece"), "2 metrics of corruptions"),
+        (("--corruptions", "--metric", "auroc", "--metric", "brier"), "2 metrics of corruptions"),
         (("--corruption", "nosie"), "there is no corruption 'nosie'"),
         (("--data", "nowhere"), "nowhere"),
     ],
